@@ -1,0 +1,1 @@
+"""Lexicon, n-gram, topology, HLG: building FSTs."""
