@@ -1,0 +1,1 @@
+"""Cuts become batches of tensors here."""
