@@ -1,0 +1,1 @@
+"""Everything that returns something to call .backward() on."""

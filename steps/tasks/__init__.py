@@ -1,0 +1,1 @@
+"""What a task is: its configuration, model, batches and loss."""

@@ -1,0 +1,1 @@
+"""The only room that knows optimisers, ranks and checkpoints."""
