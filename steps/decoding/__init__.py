@@ -1,0 +1,1 @@
+"""Searching: greedy, prefix beam, graphs, lattices."""
