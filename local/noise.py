@@ -1,0 +1,59 @@
+"""Noise for augmentation: folders of audio become data/<corpus>/recordings_noise.jsonl.gz."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from local.audio import Inspection, Request, inspect_all
+from local.corpus import SAMPLING_RATE
+from local.preparation import report
+from local.problems import Problem
+from utils import provenance
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+
+
+def prepare(folder: Path, out_dir: Path | str, on_bad_data: str = "stop", num_jobs: int = 1) -> None:
+    """Writes `out_dir`/recordings_noise.jsonl.gz: a mono recording for each audio file, sorted by path.
+
+    Other rates than 16 kHz are resampled when they are read. What cannot be used (unreadable, truncated,
+    stereo, NaN, nothing but zeros) is listed in `out_dir`/bad_noise.tsv; raises BadDataError for it unless
+    `on_bad_data` is "skip", and ValueError when nothing is left.
+    """
+    folder, output = Path(folder), Path(out_dir) / "recordings_noise.jsonl.gz"
+    files = find_audio(folder)
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    with provenance.make(output, {"files": stats}) as temporary:
+        if temporary is None:
+            return
+        requests = [Request(file, speech=False) for file in files]
+        inspections = dict(zip(files, inspect_all(requests, num_jobs), strict=True))
+        problems = list(_problems(inspections.values()))
+        report(problems, Path(out_dir) / "bad_noise.tsv", folder, on_bad_data)
+        bad = {problem.utterance for problem in problems}
+        named = [(_name(folder, file), found) for file, found in inspections.items() if str(file) not in bad]
+        if not named:
+            raise ValueError(f"{folder}: no usable noise; expected files {', '.join(SUFFIXES)} at any depth")
+        from local import manifests  # see local.preparation
+
+        noises = manifests.noise_recordings(named, SAMPLING_RATE)
+        manifests.write_jsonl(noises, temporary)
+        logging.info("%s: %d noises, %.1f minutes", output, len(noises), sum(noise.duration for noise in noises) / 60)
+
+
+def find_audio(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """Audio files below `folder`, sorted. Raises FileNotFoundError when it is no directory."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a directory; expected one with audio files")
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+
+
+def _problems(inspections: Iterable[Inspection]) -> Iterable[Problem]:
+    for found in inspections:
+        for reason, detail in [*found.faults, *(fault[1:] for fault in found.span_faults)]:
+            yield Problem(reason, str(found.path), detail, utterance=str(found.path))
+
+
+def _name(folder: Path, file: Path) -> str:
+    """An id without white space that says where the noise lies: `music-rfm-music-rfm-0001`."""
+    return "noise-" + "-".join("_".join(part.split()) for part in file.relative_to(folder).with_suffix("").parts)
