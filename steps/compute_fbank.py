@@ -8,6 +8,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from steps.data import parts
 from steps.data.config import FeatureConfig
 from steps.data.parts import Part
 from steps.tasks.config import load_config
@@ -35,9 +36,10 @@ def main(argv: list[str] | None = None) -> None:
     config = load_config(args.config, args.overrides).features
     factors = config.speed_perturb if args.speed_perturb == "true" else [1.0]
     part = Part(args.job, args.num_jobs, factors)
-    settings = {
-        "job": part.job,
-        "num_jobs": part.num_jobs,
+    if parts.made_by_fewer_jobs(args.out.parent, part):
+        logging.info("%s is complete, made by fewer jobs than %d", args.out.parent, part.num_jobs)
+        return
+    settings = {  # how many jobs there were changes no feature
         "speed_perturb": factors,
         "num_mel_bins": config.num_mel_bins,
         "sampling_rate": config.sampling_rate,

@@ -26,6 +26,7 @@ done
 
 reports=$(mktemp -d)
 trap 'rm -rf -- "$reports"' EXIT
+export RECIPE_K2_FIXTURE=$reports/k2 # the recipes' tests leave posteriors there for the tests of k2
 failed=()
 
 check() { # NAME COMMAND ...

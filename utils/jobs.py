@@ -248,7 +248,8 @@ class Interrupted(Exception):
 def pause(seconds: float) -> None:
     """Waits, but no longer than until a child ends. Raises Interrupted when a signal asks us to end."""
     info = signal.sigtimedwait({signal.SIGCHLD, *processes.heeded()}, seconds)
-    if info and info.si_signo != signal.SIGCHLD:
+    # After Ctrl-Z and `fg` Python may return a number that is no signal at all (its EINTR handling).
+    if info and info.si_signo in processes.heeded():
         raise Interrupted(signal.Signals(info.si_signo).name)
 
 

@@ -132,7 +132,8 @@ def supervise(command: list[str]) -> int:
     status, caught, ending = None, None, None
     while True:
         info = signal.sigtimedwait(waited, 0.1 if ending else 60)
-        if info and info.si_signo != signal.SIGCHLD and caught is None:
+        # (After SIGSTOP and SIGCONT Python may return a number that is no signal at all.)
+        if info and info.si_signo in heeded() and caught is None:
             caught = info.si_signo
             ending = Ending(child, caught)
         for pid, raw in reap():

@@ -47,6 +47,17 @@ def read_parts(folder: Path) -> list[Part]:
     return parts
 
 
+def made_by_fewer_jobs(folder: Path, part: Part) -> bool:
+    """Whether `folder` holds all parts of an earlier run that had no job of this number, so that there is none to make.
+
+    A run with another number of jobs finds the parts of the earlier one: `read_parts` takes those.
+    """
+    if not (folder / "1" / SUMMARY).is_file():
+        return False
+    earlier = _read_part(folder, 1).num_jobs
+    return part.job > earlier and all((folder / str(job) / SUMMARY).is_file() for job in range(1, earlier + 1))
+
+
 def combine_parts(folder: Path, utterances: int, out: Path) -> list[Part]:
     """Writes the cuts of all parts to `out` (gzipped JSON lines, the same bytes each time); returns the parts.
 

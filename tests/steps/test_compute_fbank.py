@@ -117,6 +117,16 @@ def test_work_that_is_done_is_not_done_again(corpus, monkeypatch):
         compute(1, 1, "--speed-perturb", "true")
 
 
+@pytest.mark.parametrize(("first", "then"), [(1, 3), (3, 2), (2, 3)])
+def test_another_number_of_jobs_takes_what_is_there(corpus, monkeypatch, first, then):
+    for job in range(1, first + 1):
+        compute(job, first)
+    monkeypatch.setattr(archives, "write_part", None)
+    for job in range(1, then + 1):
+        compute(job, then)
+    assert [cut.id for cut in combine()] == IDS
+
+
 def test_damage_is_found_before_the_parts_are_joined(corpus):
     compute(1, 2)
     with pytest.raises(FileNotFoundError, match="fbank/2 is missing"):

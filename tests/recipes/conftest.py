@@ -1,0 +1,51 @@
+"""Recipes are run as a user runs them, in a copy of the tree's scripts that shares no data with it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+SMALL_CORPUS = """
+train: {voices: 40, sentences: 10}
+dev: {voices: 5, sentences: 6}
+test: {voices: 6, sentences: 6}
+noises: 1
+"""
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory, root: Path) -> Path:
+    """The repository's code and recipes in a path with a space, using the environment that runs the tests."""
+    house = tmp_path_factory.mktemp("recipes") / "a house"
+    ignore = shutil.ignore_patterns("data", "exp", "download", "__pycache__")
+    for name in ("utils", "local", "steps", "egs"):
+        shutil.copytree(root / name, house / name, ignore=ignore)
+    for name in ("path.sh", "cmd.sh", "requirements.txt", "constraints.txt"):
+        shutil.copy(root / name, house / name)
+    (house / "egs/aishell/asr/conf/small_corpus.yaml").write_text(SMALL_CORPUS)
+    return house
+
+
+@pytest.fixture(scope="session")
+def run(house: Path) -> Run:
+    """Runs egs/aishell/asr/run.sh with arguments; returns the completed process."""
+    environment = {**os.environ, "RECIPE_ENV": "active", "OMP_NUM_THREADS": "2"}
+
+    def start(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["egs/aishell/asr/run.sh", *arguments],
+            cwd=house, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def recipe(house: Path) -> Path:
+    """The directory that the recipe runs in."""
+    return house / "egs/aishell/asr"
