@@ -97,7 +97,7 @@ def _digest(plan: Sequence[Recording], noises: Sequence[Noise]) -> str:
 
 
 def _render(folder: Path, settings: MiniConfig, plan: Sequence[Recording], noises: Sequence[Noise], jobs: int) -> None:
-    """Writes all audio. Always in other processes, which have no threads when they fork (see mini_speech)."""
+    """Writes all audio."""
     items = [*noises, *plan]
     for parent in {_file(folder, item).parent for item in items}:
         parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 SAMPLING_RATE = 22050  # Hz, of the library
@@ -45,7 +46,7 @@ def _short(folder: bytes) -> bytes:
 
     The name goes through a descriptor that stays open as long as the process and its forks, which Linux has.
     """
-    if len(folder) <= _LONGEST_PATH or not os.path.isdir("/proc/self/fd"):  # noqa: PTH112
+    if len(folder) <= _LONGEST_PATH or not Path("/proc/self/fd").is_dir():
         return folder
     return b"/proc/self/fd/%d" % os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
 

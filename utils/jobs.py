@@ -290,9 +290,9 @@ def submit(*words: str) -> str:
 
 def run_tasks(job: Job, backend: Backend, tasks: list[int], attempt: int) -> dict[int, int | str]:
     """Runs the tasks to their end: each task's exit status, or in words how it was lost."""
+    follower = job_logs.Follower([job.log_of(task) for task in job.tasks] if job.show_output else [])
     backend.submit(tasks, attempt)
     waiting, results, gone_since = set(tasks), {}, {}
-    follower = job_logs.Follower([job.log_of(task) for task in job.tasks] if job.show_output else [])
     wait = backend.longest_pause / 25
     while True:
         gone = backend.gone(waiting)  # asked first: what a task writes before it goes is then seen below

@@ -4,6 +4,7 @@ The files of its pipeline, in the order that data flows through them:
 
     local/<corpus>.py            recordings and supervisions of each split
     steps/data/features.py       filter banks                        (steps.compute_fbank)
+    steps/data/archives.py       their archives, in parts.py's shares (steps.combine_cuts)
     steps/graph/units.py         text to tokens and back             (steps.prepare_lang)
     steps/graph/ngram.py         language model                      (steps.train_ngram)
     steps/graph/hlg.py           decoding graph                      (steps.compile_graph)

@@ -210,12 +210,20 @@ class Trainer:
         self.step = state["step"]
 
     def _load_initial_weights(self) -> None:
-        if self.config.init_from:
-            state = checkpoint.load_checkpoint(self.config.init_from)["model"]
-            try:
-                self.model.load_state_dict(state)
-            except RuntimeError as error:
-                raise ValueError(f"training.init_from: {self.config.init_from} does not fit: {error}") from error
+        """Takes the weights of `training.init_from` that fit; an output layer of other tokens stays fresh."""
+        if not self.config.init_from:
+            return
+        given = checkpoint.load_checkpoint(self.config.init_from)["model"]
+        own = self.model.state_dict()
+        fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
+        fresh = sorted(own.keys() - fitting.keys())
+        if sum(own[name].numel() for name in fitting) < 0.5 * sum(value.numel() for value in own.values()):
+            raise ValueError(
+                f"training.init_from: {self.config.init_from} is of another model; it lacks, or has in other shapes, "
+                f"{', '.join(fresh[:5])}{' and more' if len(fresh) > 5 else ''}"
+            )
+        self.model.load_state_dict({**own, **fitting})
+        logging.info("weights of %s; fresh: %s", self.config.init_from, ", ".join(fresh) or "none")
 
     def _remove_old(self, pattern: str, keep: int) -> None:
         if keep and self.world.is_main:

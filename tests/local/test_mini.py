@@ -138,7 +138,8 @@ def test_a_killed_run_leaves_nothing_that_is_trusted(corpus: Path, tmp_path: Pat
 
 
 SPEAK_ELSEWHERE = """
-import hashlib, sys, espeakng_loader
+import hashlib, sys
+import espeakng_loader
 if sys.argv[1:]:
     espeakng_loader.get_data_path = lambda: sys.argv[1]
 from local.mini_speech import speak

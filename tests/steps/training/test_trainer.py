@@ -155,6 +155,21 @@ def test_metrics_of_a_resumed_run_have_each_point_once(toy, tmp_path, monkeypatc
     assert losses[-1] < losses[0]
 
 
+def test_fine_tuning_takes_what_fits(toy, tmp_path):
+    before = train(toy, tmp_path / "a")["model"]
+    toy.config.training.init_from = str(tmp_path / "a/checkpoints/epoch-003.pt")
+    model = Trainer(toy, tmp_path / "b", CPU).model
+    assert_same(before, model.state_dict())
+    toy.build_model = lambda: torch.nn.Sequential(
+        torch.nn.Linear(4, 8), torch.nn.Dropout(), torch.nn.Tanh(), torch.nn.Linear(8, 2)
+    )
+    model = Trainer(toy, tmp_path / "c", CPU).model
+    assert torch.equal(model[0].weight, before["0.weight"]) and model[3].weight.shape == (2, 8)
+    toy.build_model = lambda: torch.nn.Sequential(torch.nn.Linear(4, 9))
+    with pytest.raises(ValueError, match=r"training\.init_from: .* is of another model; .* 0\.bias, 0\.weight"):
+        Trainer(toy, tmp_path / "d", CPU)
+
+
 def test_running_average_between_two_times():
     model = torch.nn.Linear(1, 1, bias=False)
     average, states = checkpoint.RunningAverage(), []
