@@ -11,6 +11,8 @@ import pytest
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 SMALL_CORPUS = """
+t60: [0.1, 0.35]
+direct_to_reverb: [12.0, 24.0]
 train: {voices: 40, sentences: 10}
 dev: {voices: 5, sentences: 6}
 test: {voices: 6, sentences: 6}
