@@ -24,9 +24,9 @@ noises: 1
 def house(tmp_path_factory, root: Path) -> Path:
     """The repository's code and recipes in a path with a space, using the environment that runs the tests."""
     house = tmp_path_factory.mktemp("recipes") / "a house"
-    ignore = shutil.ignore_patterns("data", "exp", "download", "__pycache__")
-    for name in ("utils", "local", "steps", "egs"):
-        shutil.copytree(root / name, house / name, ignore=ignore)
+    for name in ("utils", "local", "steps"):
+        shutil.copytree(root / name, house / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(root / "egs", house / "egs", ignore=shutil.ignore_patterns("data", "exp", "download"))
     for name in ("path.sh", "cmd.sh", "requirements.txt", "constraints.txt"):
         shutil.copy(root / name, house / name)
     (house / "egs/aishell/asr/conf/small_corpus.yaml").write_text(SMALL_CORPUS)
