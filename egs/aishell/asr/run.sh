@@ -86,13 +86,13 @@ if stage 3 "lang and graph" --in "$conf" "$data"/supervisions_{train,dev}.jsonl.
     python3 -m steps.compile_graph "${settings[@]}" --lang "$exp/lang" --lm "$exp/lm.arpa" --out "$exp/graph"
 fi
 
-if stage 4 "train" --in "$conf" "$data"/cuts_{train,dev}.jsonl.gz "$exp/lang" --out "$exp/checkpoints"; then
+if stage 4 "train" --in "$conf" "$data"/cuts_{train,dev}.jsonl.gz "$exp/lang" --out "$exp/checkpoints" "$exp/metrics.jsonl"; then
   launch=(python3)
   ((ngpu < 2)) || launch=(python3 -m torch.distributed.run --standalone "--nproc_per_node=$ngpu")
   $cuda_cmd --gpu "$ngpu" --show-output "$exp/log/train.log" "${launch[@]}" -m steps.train "${settings[@]}" --exp "$exp"
 fi
 
-if stage 5 "average" --in "$exp/checkpoints" --out "$exp/checkpoints/averaged.pt"; then
+if stage 5 "average" --in "$exp/metrics.jsonl" --out "$exp/checkpoints/averaged.pt"; then
   $cuda_cmd --gpu "$((ngpu > 0))" "$exp/log/average.log" python3 -m steps.average_checkpoints "${settings[@]}" --exp "$exp"
 fi
 
@@ -105,7 +105,7 @@ if stage 6 "decode" --in "$exp/checkpoints/averaged.pt" "$exp/graph/HLG.fst" "$d
   done
 fi
 
-if stage 7 "score" --in "$exp"/decode_{dev,test} --out "$exp/results.json"; then
+if stage 7 "score" --in "$exp"/decode_{dev,test}/1 --out "$exp/results.json"; then
   python3 -m steps.score_cer --exp "$exp" --dev "$exp/decode_dev" --test "$exp/decode_test" --corpus "$name" \
     --command "$stage_command" "${changes[@]}"
 fi
