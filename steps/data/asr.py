@@ -22,8 +22,6 @@ from steps.losses.ctc import required_frames
 from steps.models.conformer import subsampled_length
 from steps.tasks.config import AsrConfig
 
-SPLITS = ("train", "dev", "test")
-
 
 def asr_batches(config: AsrConfig, split: str, rank: int = 0, world_size: int = 1) -> Batches:
     """Batches of `split`; those of train are shuffled, augmented, and hold only utterances that CTC can align.
