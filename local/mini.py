@@ -16,8 +16,6 @@ import functools
 import hashlib
 import json
 import logging
-import os
-import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -65,10 +63,7 @@ def prepare(corpus_dir: Path, out_dir: Path | str, on_bad_data: str = "stop", nu
 
 def _make_room(corpus_dir: Path) -> None:
     """Removes an empty folder of that name and what killed runs left; refuses a folder with other content."""
-    for left in corpus_dir.parent.glob(f".tmp-*-{corpus_dir.name}"):
-        process = re.match(r"\.tmp-(\d+)-", left.name)
-        if process and not _alive(int(process[1])):
-            atomic.remove(left)
+    atomic.clear(corpus_dir)
     if corpus_dir.is_dir() and not any(corpus_dir.iterdir()):
         corpus_dir.rmdir()
     if corpus_dir.exists() and not (corpus_dir / aishell.TRANSCRIPT).is_file():
@@ -113,14 +108,6 @@ def _file(folder: Path, item: Recording | Noise) -> Path:
     if isinstance(item, Noise):
         return folder / NOISE / f"{item.id}.wav"
     return folder / "data_aishell/wav" / item.split / item.speaker / f"{item.id}.wav"
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except OSError as error:
-        return isinstance(error, PermissionError)
-    return True
 
 
 def main(argv: list[str] | None = None) -> None:

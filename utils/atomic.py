@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import re
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,15 @@ def output(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    clear(path)
+    temporary = _beside(path, "tmp")
     remove(temporary)
     try:
         yield temporary
         if not temporary.exists():
             raise FileNotFoundError(f"nothing was written to {temporary}, which was to become {path}")
         if os.path.lexists(path) and (path.is_dir() or temporary.is_dir()):
-            retired = path.with_name(f".old-{os.getpid()}-{path.name}")
+            retired = _beside(path, "old")
             path.rename(retired)
             temporary.rename(path)
             remove(retired)  # of a link, the link alone
@@ -34,6 +37,16 @@ def output(path: Path | str) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         remove(temporary)
+
+
+def clear(path: Path | str) -> None:
+    """Removes what processes of this machine that were killed while they wrote `path` left beside it."""
+    path = Path(path)
+    ours = re.compile(rf"\.(?:tmp|old)-{re.escape(socket.gethostname())}-(\d+)-{re.escape(path.name)}")
+    for entry in path.parent.iterdir() if path.parent.is_dir() else ():
+        left = ours.fullmatch(entry.name)
+        if left and not _alive(int(left[1])):
+            remove(entry)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -53,3 +66,15 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _beside(path: Path, kind: str) -> Path:
+    return path.with_name(f".{kind}-{socket.gethostname()}-{os.getpid()}-{path.name}")
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True

@@ -192,3 +192,19 @@ def test_remove_takes_whatever_is_there(tmp_path):
     assert (tmp_path / "folder" / "a").exists()
     atomic.remove(tmp_path / "folder")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_and_that_of_a_living_one_is_not(tmp_path):
+    path = tmp_path / "x-1"
+    program = "import os, sys; from utils import atomic\n"
+    program += "with atomic.output(sys.argv[1]) as out: out.mkdir(); (out / 'a').touch(); os.kill(os.getpid(), 9)"
+    for name in ("x-1", "1"):  # the second is another output, whose name ends like this one's
+        subprocess.run([sys.executable, "-c", program, str(tmp_path / name)], check=False, env={"PYTHONPATH": "."})
+    dead = leftovers(tmp_path)
+    assert len(dead) == 2
+    with atomic.output(path) as own:
+        own.write_text("new")
+        assert leftovers(tmp_path) == sorted([own.name, next(name for name in dead if not name.endswith("-x-1"))])
+        atomic.clear(path)  # as another process would begin
+        assert own.exists()
+    assert path.read_text() == "new"
