@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from steps.decoding import engine, posteriors, searches
 from steps.decoding.stats import decoding_stats
-from steps.decoding.stopwatch import Stopwatch
+from steps.inference.cost import Stopwatch
 from steps.graph.units import Units
 from steps.tasks.config import AsrConfig
 from utils import atomic, cli, config, provenance
@@ -56,13 +56,14 @@ def _from_network(args: argparse.Namespace, watch: Stopwatch) -> tuple[AsrConfig
     if not args.cuts:
         raise ValueError("--checkpoint needs --cuts: data/<corpus>/cuts_<split>.jsonl.gz")
     from steps.decoding import network  # what needs torch and lhotse is not needed to search stored posteriors
+    from steps.inference import device as devices
     from steps.tasks.asr import load_model
 
-    device = network.pick_device(args.device)
+    device = devices.pick_device(args.device)
     model, trained = load_model(args.checkpoint, device)
     asr = _override(config.to_dict(trained), args.overrides)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    facts = {"parameters": parameters, "device": network.device_name(device), "checkpoint": str(args.checkpoint)}
+    facts = {"parameters": parameters, "device": devices.device_name(device), "checkpoint": str(args.checkpoint)}
     cuts = network.read_cuts(args.cuts, args.job, args.num_jobs)
     return asr, device, facts, network.network_batches(model, cuts, asr.decode.batch_seconds, device, watch)
 

@@ -4,6 +4,8 @@ The order of the cuts is that of the supervisions, the copies of an utterance fo
 that the cuts of a split are the same however many jobs made them.
 """
 
+import gzip
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +17,14 @@ from lhotse.features.io import FeaturesWriter
 from lhotse.utils import fastcopy
 
 from steps.data.parts import ARCHIVE, CUTS, Part, write_summary
+
+
+def read_cuts(folder: Path, split: str) -> CutSet:
+    """The cuts of a split, in memory. Raises FileNotFoundError naming the stage that makes them."""
+    file = folder / f"cuts_{split}.jsonl.gz"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist: stage 2 (features) makes it; data.dir is '{folder}'")
+    return CutSet.from_jsonl(file).to_eager()
 
 
 def utterance_cuts(recordings: RecordingSet, supervisions: SupervisionSet | None = None) -> list[MonoCut]:
@@ -46,6 +56,15 @@ def utterance_cuts(recordings: RecordingSet, supervisions: SupervisionSet | None
             supervisions=[fastcopy(supervision, start=0.0)],
         )
     return list(cuts.values())
+
+
+def write_cuts(recordings: Path, supervisions: Path, out: Path) -> list[MonoCut]:
+    """Writes a cut for each utterance, without features, as gzipped JSON lines (the same bytes each time)."""
+    cuts = utterance_cuts(RecordingSet.from_file(recordings), SupervisionSet.from_file(supervisions))
+    with out.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        for cut in cuts:
+            file.write(json.dumps(cut.to_dict(), ensure_ascii=False).encode() + b"\n")
+    return cuts
 
 
 def share_of(cuts: Sequence[MonoCut], job: int, num_jobs: int) -> list[MonoCut]:

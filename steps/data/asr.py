@@ -14,6 +14,7 @@ from lhotse.dataset import DynamicBucketingSampler
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from steps.data.archives import read_cuts
 from steps.data.augment import keyed_generator, spec_augment, time_warp
 from steps.data.config import AugmentConfig
 from steps.data.loader import Batches
@@ -49,14 +50,6 @@ def asr_batches(config: AsrConfig, split: str, rank: int = 0, world_size: int = 
     )
     augment = Augmenter(config, read_noise(config)) if training else None
     return Batches(sampler, Collator(units, augment), data.num_workers, total=len(cuts))
-
-
-def read_cuts(folder: Path, split: str) -> CutSet:
-    """The cuts of a split, in memory. Raises FileNotFoundError naming the stage that makes them."""
-    file = folder / f"cuts_{split}.jsonl.gz"
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist: stage 2 (features) makes it; data.dir is '{folder}'")
-    return CutSet.from_jsonl(file).to_eager()
 
 
 def read_noise(config: AsrConfig) -> list[Cut]:

@@ -1,7 +1,6 @@
 """The network's part of decoding: cuts in, batches of posteriors out."""
 
 import logging
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,30 +9,9 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from steps.decoding.posteriors import Batch, Utterance, groups_by_seconds, of_job
-from steps.decoding.stopwatch import Stopwatch
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that "auto" or a torch name means. Raises ValueError when it cannot be used."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}; use cpu, or auto") from error
-    return device
-
-
-def device_name(device: torch.device) -> str:
-    """What the device is, for people: the GPU's name, or that of the processor."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"CPU {names[0] if names else platform.processor() or platform.machine()}"
+from steps.decoding.posteriors import Batch, Utterance
+from steps.inference.cost import Stopwatch
+from steps.inference.shares import groups_by_seconds, of_job
 
 
 def read_cuts(path: Path, job: int, num_jobs: int) -> list[Any]:

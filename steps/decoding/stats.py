@@ -1,11 +1,9 @@
 """What a decoding job cost."""
 
-import resource
-import sys
 from typing import Any
 
 from steps.decoding.searches import Searches
-from steps.decoding.stopwatch import Stopwatch
+from steps.inference.cost import Stopwatch, peak_memory
 
 
 def decoding_stats(searches: Searches, watch: Stopwatch, facts: dict[str, Any]) -> dict[str, Any]:
@@ -22,13 +20,3 @@ def decoding_stats(searches: Searches, watch: Stopwatch, facts: dict[str, Any]) 
         "partial": dict(searches.partial),
         **facts,
     }
-
-
-def peak_memory() -> dict[str, int]:
-    """Bytes that this process took at most: {"host": of main memory, "gpu": where one was used}."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak = {"host": most if sys.platform == "darwin" else most * 1024}
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
-        peak["gpu"] = torch.cuda.max_memory_allocated()
-    return peak

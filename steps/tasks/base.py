@@ -14,12 +14,14 @@ class Losses:
 
     `total` is a sum (over utterances, frames, ...) to be differentiated; `weight` is what it is divided by
     after adding up over batches and ranks, so that unequal batches count right. `sums` are further figures
-    as (numerator, denominator), added up in the same way and only reported.
+    as (numerator, denominator), added up in the same way and only reported. `outputs` is what `Task.review`
+    is given of this batch when dev is evaluated; it must lie on the CPU.
     """
 
     total: Tensor
     weight: float
     sums: dict[str, tuple[float, float]] = field(default_factory=dict)
+    outputs: Any = None
 
 
 class Task(Protocol):
@@ -38,6 +40,10 @@ class Task(Protocol):
 
     def loss(self, model: nn.Module, batch: dict[str, Any], step: int) -> Losses:
         """The loss of a batch on the model's device, in training or in evaluation mode as the model is."""
+        ...
+
+    def review(self, outputs: list[Any]) -> dict[str, float]:
+        """Figures of dev that are no sum over batches, of every batch's `Losses.outputs`; {} if there are none."""
         ...
 
     def inputs(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,6 +38,14 @@ class World:
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
         torch.distributed.all_reduce(total)
         return total.tolist()
+
+    def gather(self, items: list[Any]) -> list[Any]:
+        """The items of all ranks, in order of rank."""
+        if self.size == 1:
+            return items
+        lists: list[list[Any]] = [[] for _ in range(self.size)]
+        torch.distributed.all_gather_object(lists, items)
+        return [item for one in lists for item in one]
 
 
 def join_world() -> World:

@@ -20,7 +20,8 @@ class Meter:
 
     def add(self, losses: Losses, seconds: float) -> None:
         """Takes in a batch of `seconds` of audio."""
-        for name, (value, weight) in {**losses.sums, "loss": (float(losses.total.detach()), losses.weight)}.items():
+        total = {"loss": (float(losses.total.detach()), losses.weight)} if losses.weight else {}
+        for name, (value, weight) in {**losses.sums, **total}.items():
             entry = self.sums.setdefault(name, [0.0, 0.0])
             entry[0] += value
             entry[1] += weight

@@ -148,12 +148,15 @@ class Trainer:
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
         """The figures of dev for a model on the device."""
-        meter = Meter()
+        meter, outputs = Meter(), []
         model.eval()
         self.valid_batches.load_state_dict({"epoch": 0, "position": 0, "seen": 0})
         for batch in self.valid_batches:
-            meter.add(self._loss(model, batch), batch["seconds"])
-        return meter.means(self.world)
+            losses = self._loss(model, batch)
+            meter.add(losses, batch["seconds"])
+            if losses.outputs is not None:
+                outputs.append(losses.outputs)
+        return {**meter.means(self.world), **self.task.review(self.world.gather(outputs))}
 
     def _finish_epoch(self, journal: Journal) -> None:
         figures = self.validate(self.model)
@@ -185,12 +188,7 @@ class Trainer:
 
     def _gather_rng(self) -> list[dict[str, Any]]:
         """The generators' states of all ranks, in order of rank."""
-        mine = checkpoint.rng_state()
-        if self.world.size == 1:
-            return [mine]
-        states: list[Any] = [None] * self.world.size
-        torch.distributed.all_gather_object(states, mine)
-        return states
+        return self.world.gather([checkpoint.rng_state()])
 
     def _restore(self) -> None:
         if os.environ.get("RECIPE_FORCE") == "true" and self.world.is_main:

@@ -1,18 +1,10 @@
-"""Posteriors in a file, and how utterances are shared out."""
+"""Posteriors in a file."""
 
 import numpy as np
 import pytest
 import torch
 
-from steps.decoding.posteriors import (
-    Batch,
-    PosteriorFile,
-    PosteriorWriter,
-    Utterance,
-    groups_by_seconds,
-    keeping,
-    of_job,
-)
+from steps.decoding.posteriors import Batch, PosteriorFile, PosteriorWriter, Utterance, keeping
 
 
 def make_batch(names: str, num_frames: int) -> Batch:
@@ -69,18 +61,3 @@ def test_other_files_are_refused(tmp_path, content) -> None:
         path.write_bytes(content)
     with pytest.raises(ValueError, match=r"p\.npz: not a file that steps\.decode_asr --save-posteriors wrote"):
         PosteriorFile(path)
-
-
-def test_groups_hold_no_more_than_their_padded_seconds() -> None:
-    items = [(3.0, "a"), (3.0, "b"), (9.0, "c"), (1.0, "d"), (1.0, "e"), (20.0, "f"), (2.0, "g")]
-    groups = list(groups_by_seconds(items, 10.0))
-    assert groups == [["a", "b"], ["c"], ["d", "e"], ["f"], ["g"]]
-    assert list(groups_by_seconds([], 10.0)) == []
-
-
-def test_jobs_outside_the_range_are_refused() -> None:
-    assert of_job([1, 2, 3], 2, 4) == [2]
-    assert of_job([1, 2, 3], 4, 4) == []
-    for job in (0, 5):
-        with pytest.raises(ValueError, match=rf"--job {job}: expected a number from 1 to --num-jobs \(4\)"):
-            of_job([1, 2, 3], job, 4)

@@ -57,7 +57,10 @@ class ToyTask:
         total = error.square().sum()
         if step == self.poison_step and model.training:
             total = total * math.inf
-        return Losses(total, float(len(error)))
+        return Losses(total, float(len(error)), outputs=None if model.training else len(error))
+
+    def review(self, outputs: list) -> dict[str, float]:
+        return {"reviewed": float(sum(outputs))} if outputs else {}
 
     def inputs(self) -> list[str]:
         return []

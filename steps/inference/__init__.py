@@ -1,0 +1,1 @@
+"""What every verb that runs a model needs: a device, its share of the work, and what that costs."""
