@@ -16,3 +16,39 @@ class CtcConfig:
             raise ValueError("loss.flat_start_steps and loss.flat_start_margin must be 0 or more")
         if self.cr_scale < 0:
             raise ValueError(f"loss.cr_scale must be 0 or more, got {self.cr_scale}")
+
+
+SPEAKER_LOSSES = ("softmax", "am", "aam", "sphereface2", "ge2e_softmax", "ge2e_contrast")
+
+
+@dataclass
+class SpeakerLossConfig:
+    """How speakers are told apart in training."""
+
+    kind: str = "aam"
+    scale: float = 32.0  # of cosines; am, aam, sphereface2
+    margin: float = 0.2  # at its height: radians for aam and sphereface2 of type A, a cosine for the others
+    margin_start_epoch: float = 20.0  # epochs done when it begins to rise from 0
+    margin_end_epoch: float = 40.0  # epochs done when it is at its height; 0 here and above: from the first batch on
+    subcenters: int = 1  # vectors for each speaker, the nearest counts; am, aam (3 is usual)
+    inter_topk: int = 0  # nearest wrong speakers that are made harder; am, aam (5 is usual, 0 when fine-tuning)
+    inter_topk_penalty: float = 0.06  # by how much, at a margin of 0.2
+    exponent: int = 3  # sphereface2: t, which spreads similarities near 1
+    positive_weight: float = 0.7  # sphereface2: lambda, the share of the true speaker in the loss
+    margin_type: str = "C"  # sphereface2: C subtracts the margin from the similarity, A adds it to the angle
+
+    def __post_init__(self) -> None:
+        if self.kind not in SPEAKER_LOSSES:
+            raise ValueError(f"loss.kind: one of {', '.join(SPEAKER_LOSSES)}; got '{self.kind}'")
+        if self.margin_type not in ("A", "C"):
+            raise ValueError(f"loss.margin_type: A or C; got '{self.margin_type}'")
+        if self.scale <= 0 or not 0 <= self.margin <= 1 or not 0 <= self.inter_topk_penalty <= 0.2:
+            raise ValueError("loss.scale must be above 0, loss.margin in 0..1, loss.inter_topk_penalty in 0..0.2")
+        if not 0 <= self.margin_start_epoch <= self.margin_end_epoch:
+            raise ValueError("loss.margin_start_epoch must be 0 or more, and not after loss.margin_end_epoch")
+        if self.subcenters < 1 or self.inter_topk < 0:
+            raise ValueError("loss.subcenters must be 1 or more, loss.inter_topk 0 or more")
+        if self.kind not in ("am", "aam") and (self.subcenters > 1 or self.inter_topk > 0):
+            raise ValueError(f"loss.subcenters and loss.inter_topk are for am and aam; leave them out with {self.kind}")
+        if self.exponent < 1 or not 0 < self.positive_weight < 1:
+            raise ValueError("loss.exponent must be 1 or more, loss.positive_weight between 0 and 1")
