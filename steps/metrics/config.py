@@ -23,3 +23,35 @@ class ScoreConfig:
             raise ValueError(f"score.resamples must be at least 100, got {self.resamples}")
         if not self.graph_scales or not self.word_bonuses:
             raise ValueError("score.graph_scales and score.word_bonuses need at least one value each")
+
+
+@dataclass
+class VerificationConfig:
+    """How speaker recognition is measured. Rates and shares are shares, not percent."""
+
+    enrolment_utterances: int = 3  # a model, where the corpus defines no enrolments
+    priors: list[float] = field(default_factory=lambda: [0.01, 0.001])  # of a target, in detection costs
+    resamples: int = 1000  # of the bootstrap over speakers
+    bins: int = 512  # thresholds of the bootstrap; its EER and minDCF are exact to about 1 / bins
+    folds: int = 10  # draws of known and unknown speakers in open-set identification
+    unknown_share: float = 0.5  # of the speakers with models
+    gallery_sizes: list[int] = field(default_factory=lambda: [5, 10, 20, 50, 100, 200, 500])  # and all known speakers
+    fpirs: list[float] = field(default_factory=lambda: [0.01, 0.1])  # false positive identification rates
+    fars: list[float] = field(default_factory=lambda: [0.1, 0.05, 0.01, 0.005, 0.001, 0.0001])  # in the threshold table
+    durations: list[float] = field(default_factory=lambda: [0.5, 1.0, 2.0, 3.0, 5.0])  # seconds; and uncut
+    plot_points: int = 500  # of ROC and DET
+
+    def __post_init__(self) -> None:
+        for name in ("priors", "fpirs", "fars"):
+            values = getattr(self, name)
+            if not values or not all(0 < value < 1 for value in values):
+                raise ValueError(f"score.{name}: expected numbers between 0 and 1, got {values}")
+        if not all(seconds > 0 for seconds in self.durations):
+            raise ValueError(f"score.durations: expected positive seconds, got {self.durations}")
+        if not 0 < self.unknown_share < 1:
+            raise ValueError(f"score.unknown_share must lie between 0 and 1, got {self.unknown_share}")
+        for name, least in (("enrolment_utterances", 1), ("resamples", 100), ("bins", 16), ("folds", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"score.{name} must be at least {least}, got {getattr(self, name)}")
+        if any(size < 2 for size in self.gallery_sizes):
+            raise ValueError(f"score.gallery_sizes: expected at least 2 speakers, got {self.gallery_sizes}")
