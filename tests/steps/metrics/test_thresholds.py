@@ -80,14 +80,14 @@ def test_table_is_json() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"priors": [0.0]}, "verification.priors: expected numbers between 0 and 1"),
-        ({"fars": []}, "verification.fars"),
-        ({"fpirs": [1.0]}, "verification.fpirs"),
-        ({"durations": [0.0]}, "verification.durations: expected positive seconds"),
-        ({"unknown_share": 1.0}, "verification.unknown_share"),
-        ({"resamples": 5}, "verification.resamples must be at least 100, got 5"),
-        ({"folds": 0}, "verification.folds must be at least 1"),
-        ({"gallery_sizes": [1]}, "verification.gallery_sizes: expected at least 2"),
+        ({"priors": [0.0]}, "score.priors: expected numbers between 0 and 1"),
+        ({"fars": []}, "score.fars"),
+        ({"fpirs": [1.0]}, "score.fpirs"),
+        ({"durations": [0.0]}, "score.durations: expected positive seconds"),
+        ({"unknown_share": 1.0}, "score.unknown_share"),
+        ({"resamples": 5}, "score.resamples must be at least 100, got 5"),
+        ({"folds": 0}, "score.folds must be at least 1"),
+        ({"gallery_sizes": [1]}, "score.gallery_sizes: expected at least 2"),
     ],
 )
 def test_configuration_refuses(values: dict, message: str) -> None:
