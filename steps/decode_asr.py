@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from steps.decoding import engine, posteriors, searches
 from steps.decoding.stats import decoding_stats
-from steps.inference.cost import Stopwatch
 from steps.graph.units import Units
+from steps.inference.cost import Stopwatch
 from steps.tasks.config import AsrConfig
 from utils import atomic, cli, config, provenance
 
@@ -61,7 +59,7 @@ def _from_network(args: argparse.Namespace, watch: Stopwatch) -> tuple[AsrConfig
 
     device = devices.pick_device(args.device)
     model, trained = load_model(args.checkpoint, device)
-    asr = _override(config.to_dict(trained), args.overrides)
+    asr = config.override(trained, args.overrides)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     facts = {"parameters": parameters, "device": devices.device_name(device), "checkpoint": str(args.checkpoint)}
     cuts = network.read_cuts(args.cuts, args.job, args.num_jobs)
@@ -71,14 +69,9 @@ def _from_network(args: argparse.Namespace, watch: Stopwatch) -> tuple[AsrConfig
 def _from_file(args: argparse.Namespace) -> tuple[AsrConfig, Any, dict[str, Any], Iterator]:
     stored = posteriors.PosteriorFile(args.posteriors)
     facts = {name: value for name, value in stored.facts.items() if name != "config"}
-    asr = _override(stored.facts["config"], args.overrides)
+    asr = config.override(config.from_dict(AsrConfig, stored.facts["config"]), args.overrides)
     device = "cpu" if args.device == "auto" else args.device
     return asr, device, facts, stored.batches(args.job, args.num_jobs, asr.decode.batch_seconds)
-
-
-def _override(values: dict[str, Any], overrides: list[str]) -> AsrConfig:
-    merged = OmegaConf.merge(OmegaConf.create(values), OmegaConf.from_dotlist(overrides))
-    return config.from_dict(AsrConfig, OmegaConf.to_container(merged))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -36,16 +36,14 @@ def load(schema: type[T], file: Path | str | None = None, overrides: Sequence[st
     merged = OmegaConf.structured(schema)
     if file is not None:
         merged = _merge(merged, _read(Path(file)), str(file))
-    for override in overrides:
-        key, separator, _ = override.partition("=")
-        if not separator or not key:
-            raise ConfigError(f"override '{override}': expected key=value, for instance training.epochs=2")
-        try:
-            update = OmegaConf.from_dotlist([override])
-        except YAMLError as error:
-            raise ConfigError(f"override '{override}': the value is not valid YAML: {_one_line(error)}") from error
-        merged = _merge(merged, update, f"override '{override}'")
+    for text in overrides:
+        merged = _override(merged, text)
     return _checked(merged, str(file or schema.__name__))
+
+
+def peek(file: Path | str, key: str) -> Any:
+    """The value of one key at the top of a YAML file, None if it has none: to choose the schema by."""
+    return OmegaConf.to_container(_read(Path(file))).get(key)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -57,6 +55,14 @@ def from_dict(schema: type[T], values: dict[str, Any]) -> T:
     """The inverse of `to_dict`, with the same checks as `load`."""
     source = "the stored config"
     return _checked(_merge(OmegaConf.structured(schema), OmegaConf.create(values), source), source)
+
+
+def override(config: T, overrides: Sequence[str]) -> T:
+    """The config with `key=value` overrides, checked as `load` does."""
+    merged = OmegaConf.structured(config)
+    for text in overrides:
+        merged = _override(merged, text)
+    return _checked(merged, "overrides")
 
 
 def dump(config: Any, file: Path | str) -> None:
@@ -81,6 +87,17 @@ def _read(file: Path) -> Any:
     if not OmegaConf.is_dict(content):
         raise ConfigError(f"{file}: expected a mapping of keys to values at the top")
     return content
+
+
+def _override(merged: Any, text: str) -> Any:
+    key, separator, _ = text.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override '{text}': expected key=value, for instance training.epochs=2")
+    try:
+        update = OmegaConf.from_dotlist([text])
+    except YAMLError as error:
+        raise ConfigError(f"override '{text}': the value is not valid YAML: {_one_line(error)}") from error
+    return _merge(merged, update, f"override '{text}'")
 
 
 def _checked(merged: Any, source: str) -> Any:

@@ -111,6 +111,6 @@ class WaveAugmentConfig:
         if not self.speeds or self.speeds[0] != 1.0 or any(not 0.5 <= speed <= 2.0 for speed in self.speeds):
             raise ValueError(f"augment.speeds: 1.0 first, then factors between 0.5 and 2; got {self.speeds}")
         for name in ("noise_snr", "music_snr", "babble_snr", "babble_talkers"):
-            least, most = (getattr(self, name) + [0, 0])[:2]
+            least, most = [*getattr(self, name), 0, 0][:2]
             if len(getattr(self, name)) != 2 or least > most:
                 raise ValueError(f"augment.{name}: [least, most], got {getattr(self, name)}")

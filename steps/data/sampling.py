@@ -28,8 +28,9 @@ class ChunkSampler:
         self.epoch = 0
         if not self._batches():
             raise ValueError(
-                f"{len(cuts)} training utterances make no batch on each of {world_size} processes: lower data.batch_size "
-                f"({batch_size}){f' or data.utterances_per_speaker ({per_speaker})' if per_speaker else ''}"
+                f"{len(cuts)} training utterances make no batch on each of {world_size} processes: "
+                f"lower data.batch_size ({batch_size})"
+                + (f" or data.utterances_per_speaker ({per_speaker})" if per_speaker else "")
             )
 
     def set_epoch(self, epoch: int) -> None:

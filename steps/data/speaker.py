@@ -51,9 +51,10 @@ def trainable(cuts: Sequence[Cut], data: SpeakerDataConfig) -> list[Cut]:
     kept = [cut for cut in long_enough if counts[cut.supervisions[0].speaker] >= least]
     speakers = len({cut.supervisions[0].speaker for cut in kept})
     logging.info(
-        "training utterances: %d of %d, of %d speakers; left out: %d (shorter than %g s), %d (of speakers with fewer than %d)",
-        len(kept), len(cuts), speakers, len(cuts) - len(long_enough), data.min_seconds, len(long_enough) - len(kept), least,
-    )  # fmt: skip
+        "training utterances: %d of %d, of %d speakers; left out: %d (shorter than %g s), %d (speakers with under %d)",
+        *(len(kept), len(cuts), speakers, len(cuts) - len(long_enough), data.min_seconds),
+        *(len(long_enough) - len(kept), least),
+    )
     if speakers < 2:
         raise ValueError(
             f"{data.dir}: {speakers} training speakers are left; at least 2 are needed (data.min_seconds "

@@ -1,4 +1,4 @@
-"""Noise, music, babble, reverberation and speed for waveforms; every draw comes from a generator that the caller keys."""
+"""Noise, music, babble, rooms and speed for waveforms; every draw comes from a generator that the caller keys."""
 
 import functools
 import random

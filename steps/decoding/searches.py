@@ -14,9 +14,9 @@ from steps.decoding.ctc import greedy_search, prefix_beam_search, to_numpy
 from steps.decoding.engine import Graph, search
 from steps.decoding.lattice import Hypothesis
 from steps.decoding.posteriors import Batch, Utterance
-from steps.inference.cost import Stopwatch
 from steps.graph.lexicon import read_symbols
 from steps.graph.units import Units
+from steps.inference.cost import Stopwatch
 from utils import atomic
 
 

@@ -6,15 +6,17 @@ No module imported here needs torch, so that `steps.prepare_lang` and its like s
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from omegaconf import MISSING
 
-from steps.data.config import AugmentConfig, DataConfig, FeatureConfig
+from steps.backend.config import BackendConfig
+from steps.data.config import AugmentConfig, DataConfig, FeatureConfig, SpeakerDataConfig, WaveAugmentConfig
 from steps.decoding.config import DecodeConfig
 from steps.graph.config import GraphConfig, LangConfig, NgramConfig
-from steps.losses.config import CtcConfig
-from steps.metrics.config import ScoreConfig
-from steps.models.config import ConformerConfig
+from steps.losses.config import CtcConfig, SpeakerLossConfig
+from steps.metrics.config import ScoreConfig, VerificationConfig
+from steps.models.config import ConformerConfig, ExtractorConfig, IvectorConfig
 from steps.training.config import AverageConfig, TrainingConfig
 from utils import config
 
@@ -39,6 +41,33 @@ class AsrConfig:
     score: ScoreConfig = field(default_factory=ScoreConfig)
 
 
-def load_config(file: Path | str, overrides: Sequence[str] = ()) -> AsrConfig:
-    """Loads a recipe's YAML with `key=value` overrides; raises utils.config.ConfigError with the way out."""
-    return config.load(AsrConfig, file, overrides)
+@dataclass
+class SpeakerConfig:
+    """Speaker recognition: everything that shapes one experiment. `task: ivector` trains no network, but `ivector`."""
+
+    task: str = MISSING
+    seed: int = 0
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    data: SpeakerDataConfig = field(default_factory=SpeakerDataConfig)
+    augment: WaveAugmentConfig = field(default_factory=WaveAugmentConfig)
+    model: ExtractorConfig = field(default_factory=ExtractorConfig)
+    ivector: IvectorConfig = field(default_factory=IvectorConfig)
+    loss: SpeakerLossConfig = field(default_factory=SpeakerLossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    average: AverageConfig = field(default_factory=AverageConfig)
+    backend: BackendConfig = field(default_factory=BackendConfig)
+    score: VerificationConfig = field(default_factory=VerificationConfig)
+
+
+SCHEMAS: dict[str, type] = {"asr": AsrConfig, "speaker": SpeakerConfig, "ivector": SpeakerConfig}
+
+
+def load_config(file: Path | str, overrides: Sequence[str] = ()) -> Any:
+    """Loads a recipe's YAML with `key=value` overrides as the dataclass that its `task:` names.
+
+    Raises utils.config.ConfigError with the way out.
+    """
+    task = config.peek(file, "task")
+    if task not in SCHEMAS:
+        raise config.ConfigError(f"{file}: task is {task!r}; expected one of {', '.join(SCHEMAS)}")
+    return config.load(SCHEMAS[task], file, overrides)
