@@ -91,16 +91,21 @@ class ChunkCollator:
         self.seed, self.augment = config.seed, config.augment
         self.rate = config.features.sampling_rate
         self.samples = round(config.data.chunk_seconds * self.rate)
+        self.grouped = config.data.utterances_per_speaker > 0
         self.extractor, self.labels, self.augmenter = extractor, labels, augmenter
 
     def __call__(self, cuts: Sequence[Cut], epoch: int) -> dict[str, Any]:
         features, labels = [], []
         for cut in cuts:
             rng = random.Random(f"{self.seed} {epoch} {cut.id}")
-            wave, speed = self._chunk(cut, rng)
+            # Utterances that are grouped by speaker stay so: a speaker has one speed, and is one speaker, an epoch.
+            speaker = cut.supervisions[0].speaker
+            wave, speed = self._chunk(
+                cut, rng, random.Random(f"{self.seed} {epoch} {speaker}") if self.grouped else rng
+            )
             wave = self.augmenter(wave, self.rate, rng)
             features.append(self.extractor.extract(torch.from_numpy(wave), self.rate))
-            labels.append(self.labels[cut.supervisions[0].speaker] + speed * len(self.labels))
+            labels.append(self.labels[speaker] + speed * len(self.labels))
         return {
             "ids": [cut.id for cut in cuts],
             "features": torch.stack(features),
@@ -108,10 +113,10 @@ class ChunkCollator:
             "seconds": len(cuts) * self.samples / self.rate,
         }
 
-    def _chunk(self, cut: Cut, rng: random.Random) -> tuple[np.ndarray, int]:
+    def _chunk(self, cut: Cut, rng: random.Random, speed_rng: random.Random) -> tuple[np.ndarray, int]:
         """A random place of the utterance at a random speed, (samples,) float32; and the speed's number."""
         speeds = self.augment.speeds
-        speed = rng.randrange(len(speeds)) if rng.random() < self.augment.speed_prob else 0
+        speed = speed_rng.randrange(len(speeds)) if speed_rng.random() < self.augment.speed_prob else 0
         needed = round(self.samples * speeds[speed]) + 1
         if cut.num_samples > needed:
             start = rng.randint(0, cut.num_samples - needed)

@@ -10,10 +10,12 @@ class TrainingConfig:
     epochs: int = 30
     lr: float = 1e-3  # peak learning rate
     warmup_steps: int = 1000
-    schedule: str = "cosine"  # after the warm-up: cosine, linear, inverse_sqrt or constant
-    final_lr_share: float = 0.01  # where cosine and linear end, as a share of lr
+    schedule: str = "cosine"  # after the warm-up: cosine, linear, exponential, inverse_sqrt or constant
+    final_lr_share: float = 0.01  # where cosine, linear and exponential end, as a share of lr
+    optimizer: str = "adamw"  # or sgd, with Nesterov's momentum
     weight_decay: float = 1e-2
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.98])  # adamw
+    momentum: float = 0.9  # sgd
     clip_norm: float = 5.0
     accumulate: int = 1  # batches in an optimiser step
     precision: str = "auto"  # fp32, bf16, fp16; auto is bf16 on a GPU that has it, otherwise fp32
@@ -38,7 +40,8 @@ class TrainingConfig:
 
 
 _CHOICES = {
-    "schedule": ("cosine", "linear", "inverse_sqrt", "constant"),
+    "schedule": ("cosine", "linear", "exponential", "inverse_sqrt", "constant"),
+    "optimizer": ("adamw", "sgd"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "nonfinite": ("skip", "stop"),
 }

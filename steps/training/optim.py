@@ -8,14 +8,17 @@ from torch import nn
 from steps.training.config import TrainingConfig
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, ICLR 2019) that decays matrices and kernels only, not biases and norms."""
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter, ICLR 2019) or SGD, which decay matrices and kernels only, not biases and norms."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=tuple(config.betas))
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=tuple(config.betas))
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
@@ -31,6 +34,8 @@ def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
         return config.lr * warmup
     if config.schedule == "linear":
         share = 1.0 - progress
+    elif config.schedule == "exponential":
+        return config.lr * warmup * config.final_lr_share**progress
     else:
         share = 0.5 * (1.0 + math.cos(math.pi * progress))
     return config.lr * warmup * (config.final_lr_share + (1.0 - config.final_lr_share) * share)

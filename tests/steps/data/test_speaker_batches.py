@@ -119,3 +119,10 @@ def test_utterances_of_a_speaker_are_chosen_by_seed_whoever_else_is_there(corpus
 def test_a_missing_split_names_the_stage_that_makes_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"cuts_train\.jsonl\.gz does not exist: stage 2"):
         speaker_batches(config(tmp_path), "train")
+
+
+def test_grouped_batches_have_as_many_of_each_class(corpus):
+    settings = config(corpus, utterances_per_speaker=2, batch_size=4, min_seconds=0.2)
+    for batch in speaker_batches(settings, "train"):
+        labels = batch["labels"].tolist()
+        assert labels[0] == labels[1] != labels[2] == labels[3]

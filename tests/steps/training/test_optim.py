@@ -15,7 +15,8 @@ def test_warmup_is_linear_and_reaches_the_peak():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "half", "end"), [("cosine", 0.5 * 1.1, 0.1), ("linear", 0.5 * 1.1, 0.1), ("constant", 1.0, 1.0)]
+    ("schedule", "half", "end"),
+    [("cosine", 0.5 * 1.1, 0.1), ("linear", 0.5 * 1.1, 0.1), ("exponential", 0.1**0.5, 0.1), ("constant", 1.0, 1.0)],
 )
 def test_decay_over_the_progress_of_the_run(schedule, half, end):
     config = TrainingConfig(lr=1.0, warmup_steps=1, schedule=schedule, final_lr_share=0.1)

@@ -1,0 +1,1 @@
+"""Back ends of speaker recognition: from embeddings to scores (numpy only)."""
