@@ -4,6 +4,9 @@ The definition is Lhotse's `Fbank` with its defaults and, equally, Kaldi's as ka
 it inside sherpa-onnx: 25 ms povey windows every 10 ms, pre-emphasis 0.97, 20 Hz to 400 Hz below Nyquist.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import kaldi_native_fbank as knf
 import numpy as np
 import torch
@@ -54,7 +57,8 @@ class DeployedFbank(Fbank):
         wave = torch.as_tensor(samples, dtype=torch.float32, device="cpu")
         if wave.numel() != wave.shape[-1]:
             raise ValueError(f"expected one channel, got samples of shape {tuple(wave.shape)}")
-        features = self._log_mel(self._frames(wave.reshape(-1)))
+        with one_thread():
+            features = self._log_mel(self._frames(wave.reshape(-1)))
         return features if isinstance(samples, torch.Tensor) else features.numpy()
 
     extract_batch = FeatureExtractor.extract_batch  # padding a batch would change its last frames
@@ -96,6 +100,17 @@ class DeployedFbank(Fbank):
     def _as_deployed(self, frames: torch.Tensor) -> torch.Tensor:
         """(T, length) -> (T, F), by kaldi-native-fbank."""
         return torch.from_numpy(knf_fbank(frames.reshape(-1).numpy(), self.frame_options))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Products of matrices are rounded otherwise by several threads, and features would depend on their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def make_extractor(config: FeatureConfig) -> DeployedFbank:

@@ -13,6 +13,7 @@ from scipy.signal import fftconvolve
 from torchaudio.transforms import Resample
 
 from steps.data.config import WaveAugmentConfig
+from steps.data.features import one_thread
 
 TALKER = "noise-speech-"  # ids of recordings that babble is made of, several at a time
 MUSIC = "noise-music-"
@@ -109,7 +110,8 @@ def change_speed(wave: np.ndarray, factor: float, sampling_rate: int) -> np.ndar
     """(T,) -> (about T / factor,): faster and higher for factors above 1, as a tape would be."""
     if factor == 1.0:
         return wave
-    return _resampler(round(sampling_rate * factor), sampling_rate)(torch.from_numpy(wave)).numpy()
+    with one_thread():
+        return _resampler(round(sampling_rate * factor), sampling_rate)(torch.from_numpy(wave)).numpy()
 
 
 @functools.cache

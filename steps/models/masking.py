@@ -33,7 +33,7 @@ def mean(x: Tensor, mask: Tensor | None) -> Tensor:
     """(N, ..., T) -> (N, ..., 1): the mean over the frames of each utterance."""
     if mask is None:
         return x.mean(dim=-1, keepdim=True)
-    return silence_padding(x, mask).sum(dim=-1, keepdim=True) / _count(mask, x.dim())
+    return silence_padding(x, mask).sum(dim=-1, keepdim=True) / _count(x, mask)
 
 
 def variance(x: Tensor, mask: Tensor | None, unbiased: bool) -> Tensor:
@@ -42,9 +42,9 @@ def variance(x: Tensor, mask: Tensor | None, unbiased: bool) -> Tensor:
     `unbiased` divides by the number of frames less one.
     """
     deviation = silence_padding(x - mean(x, mask), mask)
-    count = x.shape[-1] if mask is None else _count(mask, x.dim())
-    if unbiased:  # sym_max stays in an exported graph, where max() would be decided once for every length
-        count = torch.sym_max(count - 1, 1) if mask is None else (count - 1).clamp(min=1)
+    count = _count(x, mask)
+    if unbiased:
+        count = (count - 1).clamp(min=1)
     return deviation.square().sum(dim=-1, keepdim=True) / count
 
 
@@ -53,6 +53,9 @@ def _broadcast(mask: Tensor, dimensions: int) -> Tensor:
     return mask.view([mask.shape[0], *[1] * (dimensions - 2), mask.shape[1]])
 
 
-def _count(mask: Tensor, dimensions: int) -> Tensor:
-    """(N, 1, ..., 1): frames of each utterance."""
-    return _broadcast(mask, dimensions).sum(dim=-1, keepdim=True)
+def _count(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Frames of each utterance, (N, 1, ..., 1); without a mask one number for all, and not an int: an exported graph
+    would keep what max() said of the length that it was made with."""
+    if mask is None:
+        return torch.ones(x.shape[-1], dtype=torch.int64, device=x.device).sum()
+    return _broadcast(mask, x.dim()).sum(dim=-1, keepdim=True)

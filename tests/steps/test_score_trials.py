@@ -53,8 +53,8 @@ def write_job(folder, **kinds):
                 whole.seconds[rows],
             ).save(part / f"{name}.npz")  # fmt: skip
         seconds = {"features": 0.5, "network": 1.0}
-        stats = {"num_jobs": 2, "audio_seconds": 100.0, "seconds": seconds, "threads": 1, "parameters": 5, "device": "CPU"}
-        atomic.write_json(part / "stats.json", {"job": job, **stats, "peak_memory": {"host": job}})
+        stats = {"num_jobs": 2, "audio_seconds": 100.0, "seconds": seconds, "threads": 1, "parameters": 5}
+        atomic.write_json(part / "stats.json", {"job": job, **stats, "device": "CPU", "peak_memory": {"host": job}})
 
 
 @pytest.fixture
