@@ -29,6 +29,7 @@ def excerpts(cuts: Iterable[Cut], seconds: float, seed: int) -> list[Cut]:
         spare = cut.duration - seconds
         if spare > 0:
             start = round(random.Random(f"{seed} {cut.id} {seconds:g}").uniform(0, spare), 2)
-            cut = cut.truncate(offset=min(start, spare), duration=seconds, preserve_id=True)
+            part = cut.truncate(offset=min(start, spare), duration=seconds)
+            cut = part.with_id(cut.id)  # of joined cuts, what lies in one of them would have that one's id
         shortened.append(cut)
     return shortened

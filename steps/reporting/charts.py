@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 from steps.reporting.markup import Markup, join, tag
 
@@ -23,7 +24,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps values to user units, linearly or by logarithm, with ticks at round values."""
+    """Maps values to user units, linearly or by logarithm, with ticks at round values; `names` say what they mean."""
 
     low: float
     high: float
@@ -31,6 +32,12 @@ class Scale:
     end: float
     ticks: tuple[float, ...]
     log: bool = False
+    names: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is written at the ticks."""
+        return self.names or tuple(map(short, self.ticks))
 
     def __call__(self, value: float) -> float:
         low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
@@ -38,11 +45,13 @@ class Scale:
         return self.start + (at - low) / (high - low) * (self.end - self.start)
 
 
-def line_chart(title: str, series: Sequence[Series], x_label: str, y_label: str) -> Markup:
+def line_chart(
+    title: str, series: Sequence[Series], x_label: str, y_label: str, scales: tuple[Scale, Scale] | None = None
+) -> Markup:
     """A figure with one or more lines and a legend.
 
-    The y axis is logarithmic when all values are positive and span a factor of 30. Values that are not
-    finite are left out.
+    Without `scales` (across, up) the axes are linear, the y axis logarithmic when all values are positive and span a
+    factor of 30. Values that are not finite are left out.
     """
     lines = [replace(s, points=thinned([p for p in s.points if all(map(math.isfinite, p))])) for s in series]
     lines = [line for line in lines if line.points]
@@ -50,9 +59,11 @@ def line_chart(title: str, series: Sequence[Series], x_label: str, y_label: str)
         return tag("p", f"{title}: no finite values to draw.", class_="missing")
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
-    log = min(ys) > 0 and max(ys) / min(ys) >= 30
-    across = linear_scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, exact=True)
-    up = (log_scale if log else linear_scale)(min(ys), max(ys), HEIGHT - BOTTOM, TOP)
+    log = scales is None and min(ys) > 0 and max(ys) / min(ys) >= 30
+    across, up = scales or (
+        linear_scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, exact=True),
+        (log_scale if log else linear_scale)(min(ys), max(ys), HEIGHT - BOTTOM, TOP),
+    )
     drawn = [_line(line, across, up, y_label) for line in lines]
     picture = tag(
         "svg",
@@ -81,6 +92,12 @@ def linear_scale(low: float, high: float, start: float, end: float, exact: bool 
     if exact:
         return Scale(low, high, start, end, tuple(t for t in ticks if low <= t <= high))
     return Scale(ticks[0], ticks[-1], start, end, tuple(ticks))
+
+
+def deviate_scale(rates: Sequence[float], start: float, end: float) -> Scale:
+    """A scale over standard normal deviates with ticks at `rates` (0 to 1, ascending), named in percent."""
+    ticks = tuple(NormalDist().inv_cdf(rate) for rate in rates)
+    return Scale(ticks[0], ticks[-1], start, end, ticks, names=tuple(f"{100 * rate:g}" for rate in rates))
 
 
 def log_scale(low: float, high: float, start: float, end: float) -> Scale:
@@ -143,11 +160,14 @@ def _axes(across: Scale, up: Scale, x_label: str) -> Markup:
     rows = [
         join(
             tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=_at(up(tick)), y2=_at(up(tick)), class_="grid"),
-            tag("text", short(tick), x=LEFT - 7, y=_at(up(tick) + 4), class_="end"),
+            tag("text", label, x=LEFT - 7, y=_at(up(tick) + 4), class_="end"),
         )
-        for tick in up.ticks
+        for tick, label in zip(up.ticks, up.labels, strict=True)
     ]
-    columns = [tag("text", short(tick), x=_at(across(tick)), y=floor + 17, class_="middle") for tick in across.ticks]
+    columns = [
+        tag("text", label, x=_at(across(tick)), y=floor + 17, class_="middle")
+        for tick, label in zip(across.ticks, across.labels, strict=True)
+    ]
     axis = tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=floor, y2=floor, class_="axis")
     name = tag("text", x_label, x=(LEFT + WIDTH - RIGHT) // 2, y=HEIGHT - 6, class_="middle name")
     return join(rows, axis, columns, name)
