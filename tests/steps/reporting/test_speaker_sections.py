@@ -15,7 +15,7 @@ RESULTS = {
     "chosen": "plda",
     "systems": [{"name": name, **SYSTEM} for name in ("cosine", "plda", "plda_qmf")],
     "curves": {
-        name: {"det": [[1.0, 0.0, -9.0], [-1.0, 0.0, 2.0]], "roc": [[0.0, 1.0], [0.3, 1.0]]}
+        name: {"det": [[0.0, -1.0, -9.0], [-1.5, 0.0, 0.2]], "roc": [[0.0, 1.0], [0.3, 1.0]]}
         for name in ("cosine", "plda")
     },
     "thresholds": [
