@@ -27,6 +27,8 @@ class Request:
     spans: tuple[tuple[float, float | None], ...] = ((0.0, None),)
     sampling_rate: int | None = None  # the one expected; None accepts any
     speech: bool = True  # whether a steady level counts as silence
+    mono: bool = True  # whether several channels are a fault
+    decode: bool = True  # False: the header alone is read (where it has the length), and believed
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Inspection:
     path: Path
     samples: int = 0
     sampling_rate: int = 0
+    channels: int = 1
     faults: list[tuple[Reason, str]] = field(default_factory=list)
     span_faults: list[tuple[int, Reason, str]] = field(default_factory=list)  # (index into spans, ...)
 
@@ -65,14 +68,17 @@ def inspect(request: Request) -> Inspection:
 def _read(request: Request, found: Inspection) -> None:
     with soundfile.SoundFile(request.path) as file:
         found.sampling_rate = file.samplerate
-        promised = max(file.frames % UNKNOWN_FRAMES, _promised_by_wav_header(request.path, file))
+        found.channels = file.channels
+        known = file.frames % UNKNOWN_FRAMES
+        promised = max(known, _promised_by_wav_header(request.path, file))
         size = max(1, round(FRAME_SECONDS * file.samplerate))
         energies, finite = [], True
-        while len(block := _next_block(file, size * BLOCK_FRAMES)):
+        if not request.decode:
+            found.samples = known
+        while (request.decode or not known) and len(block := _next_block(file, size * BLOCK_FRAMES)):
             found.samples += len(block)
             finite = finite and bool(np.isfinite(block).all())
             energies.append(_frame_energies(block, size))
-        channels = file.channels
     rate = found.sampling_rate
     if found.samples < promised:
         detail = f"ends before the {promised / rate:.2f} s that its header says"
@@ -81,12 +87,12 @@ def _read(request: Request, found: Inspection) -> None:
         found.faults.append((Reason.EMPTY, "a header only"))
     if request.sampling_rate not in (None, rate):
         found.faults.append((Reason.RATE, f"{rate} Hz, expected {request.sampling_rate}"))
-    if channels != 1:
-        found.faults.append((Reason.CHANNELS, f"{channels} channels"))
+    if request.mono and found.channels != 1:
+        found.faults.append((Reason.CHANNELS, f"{found.channels} channels"))
     if not finite:
         found.faults.append((Reason.NOT_FINITE, ""))
     if not found.faults:
-        found.span_faults = _span_faults(request, found, np.concatenate(energies))
+        found.span_faults = _span_faults(request, found, np.concatenate(energies) if energies else None)
 
 
 def _next_block(file: soundfile.SoundFile, size: int) -> np.ndarray:
@@ -121,13 +127,15 @@ def _frame_energies(block: np.ndarray, size: int) -> np.ndarray:
     return np.add.reduceat(squares, np.arange(0, len(squares), size)) / size
 
 
-def _span_faults(request: Request, found: Inspection, energies: np.ndarray) -> list[tuple[int, Reason, str]]:
+def _span_faults(request: Request, found: Inspection, energies: np.ndarray | None) -> list[tuple[int, Reason, str]]:
     duration, faults = found.samples / found.sampling_rate, []
     for index, (start, end) in enumerate(request.spans):
         stop = duration if end is None else end
         if not 0 <= start < stop <= duration + FRAME_SECONDS:
             detail = f"{start:.2f} to {stop:.2f} s of a file of {duration:.2f} s"
             faults.append((index, Reason.MALFORMED, detail))
+            continue
+        if energies is None:
             continue
         part = energies[int(start / FRAME_SECONDS) : max(1, int(stop / FRAME_SECONDS))]
         if detail := _silence(part, request.speech):

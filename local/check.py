@@ -9,16 +9,19 @@ from pathlib import Path
 from local.audio import Inspection, Request, inspect_all
 from local.corpus import SAMPLING_RATE, SPLITS, Scan, Utterance
 from local.problems import Problem, Reason
+from local.trials import list_problems
 
 
 def check(scan: Scan, num_jobs: int = 1) -> tuple[list[Problem], dict[Path, Inspection]]:
     """All problems of a corpus, those met while scanning first, and the inspection of each audio file."""
     problems = [*scan.problems, *_duplicates(scan.utterances), *_shared_speakers(scan)]
+    for test in scan.tests:
+        problems += list_problems(test, {u.id: u.speaker for u in scan.utterances if u.split == test.split})
     by_file: dict[Path, list[Utterance]] = defaultdict(list)
     for utterance in scan.utterances:
         by_file[utterance.audio].append(utterance)
     inspections = {}
-    requests = [_request(utterances) for utterances in by_file.values()]
+    requests = [_request(scan, utterances) for utterances in by_file.values()]
     for number, found in enumerate(inspect_all(requests, num_jobs), start=1):
         inspections[found.path] = found
         problems.extend(_audio_problems(found, by_file[found.path]))
@@ -30,13 +33,13 @@ def check(scan: Scan, num_jobs: int = 1) -> tuple[list[Problem], dict[Path, Insp
 def usable(scan: Scan, problems: Iterable[Problem]) -> list[Utterance]:
     """The utterances that no problem names, sorted by split and id."""
     bad = {problem.utterance for problem in problems if not problem.warning}
-    kept = [u for u in scan.utterances if u.id not in bad and u.text]
+    kept = [u for u in scan.utterances if u.id not in bad and (u.text or not scan.transcribed)]
     return sorted(kept, key=lambda u: (SPLITS.index(u.split), u.id))
 
 
-def _request(utterances: list[Utterance]) -> Request:
+def _request(scan: Scan, utterances: list[Utterance]) -> Request:
     spans = tuple((utterance.start, utterance.end) for utterance in utterances)
-    return Request(utterances[0].audio, spans, SAMPLING_RATE)
+    return Request(utterances[0].audio, spans, SAMPLING_RATE, speech=not scan.wild, decode=scan.decode)
 
 
 def _audio_problems(found: Inspection, utterances: list[Utterance]) -> Iterable[Problem]:

@@ -1,6 +1,5 @@
 """Checked utterances become Lhotse manifests on disk, the same bytes each time."""
 
-import gzip
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,29 +8,19 @@ from typing import Any
 from lhotse import Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 
+from local import gzipped
 from local.audio import Inspection
 from local.corpus import Utterance
-from utils import atomic
 
 
 def write_jsonl(items: Iterable[Any], path: Path) -> None:
-    """Writes Lhotse items (anything with `to_dict`) as gzipped JSON lines.
-
-    Lhotse's own writer puts the time of writing into the gzip header, which would give equal manifests
-    different fingerprints.
-    """
-    with (
-        atomic.output(path) as temporary,
-        temporary.open("wb") as file,
-        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as archive,
-    ):
-        for item in items:
-            archive.write(json.dumps(item.to_dict(), ensure_ascii=False).encode() + b"\n")
+    """Writes Lhotse items (anything with `to_dict`) as gzipped JSON lines, without the time (see `local.gzipped`)."""
+    gzipped.write_lines(path, (json.dumps(item.to_dict(), ensure_ascii=False) for item in items))
 
 
 def recording(name: str, found: Inspection) -> Recording:
-    """A mono recording with the absolute path of its file, so that it can be read from any directory."""
-    source = AudioSource("file", [0], str(found.path.absolute()))
+    """A recording with the absolute path of its file, so that it can be read from any directory."""
+    source = AudioSource("file", list(range(found.channels)), str(found.path.absolute()))
     return Recording(name, [source], found.sampling_rate, found.samples, found.samples / found.sampling_rate)
 
 
@@ -58,12 +47,13 @@ def supervisions(
             text=utterance.text,
             language=language,
             speaker=utterance.speaker,
+            custom=utterance.custom,
         )
         segments.append(segment)
     return segments
 
 
-def noise_recordings(inspections: Iterable[tuple[str, Inspection]], sampling_rate: int) -> list[Recording]:
+def resampled_recordings(inspections: Iterable[tuple[str, Inspection]], sampling_rate: int) -> list[Recording]:
     """One recording for each (id, file), resampled when it is read where its rate is another."""
     return [recording(name, found).resample(sampling_rate) for name, found in inspections]
 

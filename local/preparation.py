@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from local import problems
+from local import problems, trials
 from local.audio import Inspection
 from local.check import check, usable
 from local.corpus import SPLITS, Scan, Utterance
@@ -17,27 +17,33 @@ from utils import atomic, provenance
 
 def prepare(scan: Scan, out_dir: Path | str, on_bad_data: str = "stop", num_jobs: int = 1) -> None:
     """Writes recordings_<split>.jsonl.gz, supervisions_<split>.jsonl.gz, lexicon.txt (where the corpus has one),
-    bad_data.tsv (where there was bad data) and at last corpus.json with the numbers of each split to `out_dir`.
+    enrolments_<split>.txt and trials_<split>.txt.gz (where it defines them, see `local.trials`), bad_data.tsv (where
+    there was bad data) and at last corpus.json with the numbers of each split to `out_dir`.
 
     Does nothing when corpus.json was made from the same files. Raises BadDataError for bad data, after the
     table of all of it, unless `on_bad_data` is "skip"; and ValueError when a split has no utterance left.
     """
     out_dir = Path(out_dir)
-    made_from = {"corpus": scan.name, "folder": str(scan.folder.absolute()), "files": _digest(scan)}
-    with provenance.make(_trusted(out_dir / "corpus.json", _manifests(out_dir)), made_from) as temporary:
+    made_from = {"corpus": scan.name, "folder": str(scan.folder.absolute()), "files": _digest(scan), **scan.options}
+    parts = [*_manifests(out_dir), *(file for test in scan.tests for file in test.files(out_dir))]
+    with provenance.make(_trusted(out_dir / "corpus.json", parts), made_from) as temporary:
         if temporary is None:
             return
-        for old in (*_manifests(out_dir), out_dir / "lexicon.txt", out_dir / "corpus.json"):
+        lists = [*out_dir.glob("enrolments_*.txt"), *out_dir.glob("trials_*.txt.gz")]
+        for old in (*_manifests(out_dir), *lists, out_dir / "lexicon.txt", out_dir / "corpus.json"):
             old.unlink(missing_ok=True)  # should this run stop, nothing older may pass for its result
         found, inspections = check(scan, num_jobs)
         report(found, out_dir / "bad_data.tsv", scan.folder, on_bad_data)
-        utterances = usable(scan, found)
+        utterances = _long_enough(scan, usable(scan, found), inspections)
         summary = {
             split: _write_split(scan, [u for u in utterances if u.split == split], inspections, out_dir, split)
             for split in SPLITS
         }
         if scan.lexicon:
             atomic.write_text(out_dir / "lexicon.txt", "\n".join(scan.lexicon) + "\n")
+        for test in scan.tests:
+            speakers = {u.id: u.speaker for u in utterances if u.split == test.split}
+            summary[test.split][test.name or "test"] = trials.write(trials.restrict(test, speakers), out_dir)
         atomic.write_json(temporary, {"corpus": scan.name, "splits": summary})
 
 
@@ -83,6 +89,21 @@ def _write_split(
     return numbers
 
 
+def _long_enough(scan: Scan, utterances: list[Utterance], inspections: dict[Path, Inspection]) -> list[Utterance]:
+    """Without the training utterances that are shorter than the scan asks for."""
+
+    def seconds(utterance: Utterance) -> float:
+        found = inspections[utterance.audio]
+        end = found.samples / found.sampling_rate
+        return min(utterance.end or end, end) - utterance.start
+
+    kept = [u for u in utterances if u.split != "train" or seconds(u) >= scan.min_seconds]
+    if len(kept) < len(utterances):
+        number = len(utterances) - len(kept)
+        logging.info("%s: %d training utterances under %g s left out", scan.name, number, scan.min_seconds)
+    return kept
+
+
 def _digest(scan: Scan) -> str:
     """Changes when an id, a text, a path, or the size or time of an audio file does."""
     state = hashlib.sha256()
@@ -91,7 +112,10 @@ def _digest(scan: Scan) -> str:
         fields: list[Any] = [utterance.id, utterance.split, utterance.speaker, utterance.text]
         fields += [str(utterance.audio), utterance.recording, utterance.start, utterance.end]
         fields += [stat.st_size, stat.st_mtime_ns] if stat else [None]
+        fields += [utterance.custom] if utterance.custom else []
         state.update(json.dumps(fields).encode())
     state.update("\n".join(scan.lexicon).encode())
     state.update(repr(scan.problems).encode())
+    for part in (part for test in scan.tests for part in test.content()):
+        state.update(part)
     return state.hexdigest()[:16]

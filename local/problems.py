@@ -29,6 +29,7 @@ class Reason(Enum):
     DUPLICATE = "duplicate id", "give each utterance an id of its own; all copies are dropped when skipping"
     SHARED_SPEAKER = "speaker in two splits", "move the speaker, or rename it if these are two people"
     NO_SPEAKER = "no speaker", "name the speaker in utt2spk"
+    UNKNOWN = "unknown id in a list", "correct the id in the list, or add the utterance"
     MALFORMED = "malformed line", "see the file's format in README"
     COMMAND = "command instead of a file", "run the command once, and list the file that it writes"
     LINE_ENDS = "DOS line ends", "nothing to do, they are removed; dos2unix FILE mends the file itself"

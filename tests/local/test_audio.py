@@ -47,6 +47,18 @@ def test_wav_written_into_a_pipe_has_no_length_and_is_whole(audio, tmp_path: Pat
     assert reasons(path) == []
 
 
+def test_headers_alone_are_believed_where_they_have_the_length(audio, bursts, tmp_path: Path) -> None:
+    for suffix, expected in ((".flac", []), (".wav", [Reason.TRUNCATED])):
+        file = audio(tmp_path / f"cut{suffix}", bursts(3.0))
+        file.write_bytes(file.read_bytes()[:20000])
+        assert reasons(file, decode=False) == expected, "a WAV header promises bytes that can be counted"
+        assert reasons(file) == [Reason.TRUNCATED]
+    whole = inspect(Request(audio(tmp_path / "zeros.flac", np.zeros((800, 2))), mono=False, decode=False))
+    assert (whole.samples, whole.channels, whole.faults, whole.span_faults) == (800, 2, [], [])
+    beyond = Request(audio(tmp_path / "a.wav"), ((0.5, 2.0),), decode=False)
+    assert [reason for _, reason, _ in inspect(beyond).span_faults] == [Reason.MALFORMED]
+
+
 def test_rate_channels_and_non_finite_samples(audio, bursts, tmp_path: Path) -> None:
     assert reasons(audio(tmp_path / "8k.wav", rate=8000)) == [Reason.RATE]
     stereo = np.stack([bursts(), bursts()], axis=1)

@@ -1,5 +1,6 @@
 """Kaldi data directories in and out."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,49 @@ def test_export_of_one_split_and_its_warning(kaldi_corpus, tmp_path: Path, caplo
         kaldi_dir.main(["--export", str(tmp_path / "no"), "--corpus-dir", str(tmp_path / "x")])
     with pytest.raises(ValueError, match="--export needs --corpus-dir"):
         kaldi_dir.main(["--export", str(tmp_path / "data")])
+
+
+def test_transcripts_need_not_be_there(kaldi_corpus, tmp_path: Path) -> None:
+    (kaldi_corpus / "train/text").unlink()
+    (kaldi_corpus / "dev/text").write_text("spk1-1 有 文字\nspk1-2 \nspk9-9 of nobody\n", encoding="utf-8")
+    options = ["--corpus-dir", str(kaldi_corpus), "--out-dir", str(tmp_path / "data")]
+    with pytest.raises(FileNotFoundError, match="lacks train/text"):
+        kaldi_dir.main(options)
+    kaldi_dir.main([*options, "--without-text"])
+    assert not (tmp_path / "data/bad_data.tsv").exists()
+    said = [[s.text for s in load(tmp_path / "data", split)[1]] for split in ("train", "dev", "test")]
+    assert said == [[None, None], ["有 文字", None], ["打开 客厅 的 灯 1", "打开 客厅 的 灯 2"]]
+    (kaldi_corpus / "test/utt2spk").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks test/utt2spk; .* each with wav.scp, utt2spk "):
+        kaldi_dir.main([*options, "--without-text"])
+
+
+def test_enrolments_and_trials_are_taken_over(kaldi_corpus, tmp_path: Path) -> None:
+    (kaldi_corpus / "test/trials").write_text("spk2-1 spk2-2 target\n")
+    (kaldi_corpus / "dev/enrolments").write_text("one spk1-1 spk1-2\n")
+    (kaldi_corpus / "dev/trials").write_text("one spk1-2 target\none spk1-1 target\n")
+    kaldi_dir.prepare(kaldi_corpus, tmp_path / "data", with_text=False)
+    contents = {
+        "enrolments_test.txt": "spk2-1 spk2-1\n",
+        "trials_test.txt.gz": "spk2-1 spk2-2 target\n",
+        "enrolments_dev.txt": "one spk1-1 spk1-2\n",
+        "trials_dev.txt.gz": "one spk1-2 target\none spk1-1 target\n",
+    }
+    for name, text in contents.items():
+        read = gzip.open if name.endswith(".gz") else open
+        with read(tmp_path / "data" / name, "rt") as file:
+            assert file.read() == text
+    (tmp_path / "data/trials_dev.txt.gz").unlink()
+    kaldi_dir.prepare(kaldi_corpus, tmp_path / "data", with_text=False)
+    assert (tmp_path / "data/trials_dev.txt.gz").exists(), "what is gone is made again"
+    (kaldi_corpus / "dev/trials").unlink()
+    (kaldi_corpus / "dev/enrolments").write_text("one spk1-1 spk2-1\n")
+    with pytest.raises(BadDataError, match="1 problem in"):
+        kaldi_dir.prepare(kaldi_corpus, tmp_path / "other", with_text=False)
+    assert "'spk2-1', which one needs, is no utterance of dev" in (tmp_path / "other/bad_data.tsv").read_text()
+    kaldi_dir.prepare(kaldi_corpus, tmp_path / "other", "skip", with_text=False)
+    assert (tmp_path / "other/enrolments_dev.txt").read_text() == "one spk1-1\n"
+    assert not (tmp_path / "other/trials_dev.txt.gz").exists()
 
 
 def test_real_speech(shared_data: Path, tmp_path: Path) -> None:
