@@ -35,12 +35,12 @@ def house(tmp_path_factory, root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def run(house: Path) -> Run:
-    """Runs egs/aishell/asr/run.sh with arguments; returns the completed process."""
+    """Runs a recipe's run.sh (egs/aishell/asr unless `of` says) with arguments; returns the completed process."""
     environment = {**os.environ, "RECIPE_ENV": "active", "OMP_NUM_THREADS": "2"}
 
-    def start(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    def start(*arguments: str, of: str = "aishell/asr", **options) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["egs/aishell/asr/run.sh", *arguments],
+            [f"egs/{of}/run.sh", *arguments],
             cwd=house, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
         )  # fmt: skip
 
