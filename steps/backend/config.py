@@ -15,6 +15,7 @@ class BackendConfig:
     lda_dim: int = 150  # no more than training speakers - 1 are left of it
     shrinkage: float | None = None  # of covariances towards a multiple of the identity, 0 to 1; null: estimated (OAS)
     plda_iterations: int = 10  # of EM
+    adapt: bool = False  # mean, cohort and PLDA to dev, as unlabelled speech of the domain that is scored
     across_scale: float = 0.25  # unsupervised adaptation: share of the excess variance that speakers differ by
     within_scale: float = 0.75  # ... and that utterances of a speaker differ by
     cohort_speakers: int = 3000  # at most, chosen by seed; 0 for all training speakers

@@ -34,13 +34,17 @@ class Scored:
         return self.backend.name
 
 
-def fitted_chains(train: Embeddings, config: BackendConfig) -> Iterator[Backend]:
-    """Each chain of the configuration; those that differ in normalisation alone are fitted once."""
+def fitted_chains(train: Embeddings, dev: Embeddings, config: BackendConfig) -> Iterator[Backend]:
+    """Each chain of the configuration; those that differ in normalisation alone are fitted once.
+
+    With `config.adapt` they are then adapted to dev, whose speakers' names are not looked at.
+    """
     fitted: dict[str, Backend] = {}
     for name in config.chains:
         kind = name.removesuffix("s_norm").removesuffix("_a").rstrip("_")
         if kind not in fitted:
-            fitted[kind] = Backend.fit(name, train.vectors, train.speakers, config)
+            backend = Backend.fit(name, train.vectors, train.speakers, config)
+            fitted[kind] = backend.adapt(dev.vectors, config) if config.adapt else backend
         yield fitted[kind].renamed(name)
 
 

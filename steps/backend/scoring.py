@@ -29,7 +29,7 @@ def score_run(exp: Path, out: Path, config: SpeakerConfig, genres: Mapping[str, 
     dev, test = (read_split(exp, name) for name in ("dev", "test"))
     splits = {"dev": dev, "test": test}
     entries, kept = [], {}
-    for backend in evaluation.fitted_chains(train, config.backend):
+    for backend in evaluation.fitted_chains(train, dev.utterances, config.backend):
         scored = evaluation.score_chain(backend, dev, test, config.backend)
         entries.append(evaluation.entry(scored.name, scored.llr, scored.joined, splits, config.score, config.seed))
         kept[scored.name] = scored

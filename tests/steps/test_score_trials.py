@@ -162,3 +162,30 @@ def test_results_become_a_page(run, tmp_path):
     assert "lda_plda_as_norm" in page
     assert "./run.sh" in page
     assert "EER % by genre" in page
+
+
+def test_adaptation_to_another_domain_lowers_errors_of_plda(run):
+    """Dev and test lie elsewhere than train: the mean and the covariances of dev bring them back."""
+    rng = np.random.default_rng(5)
+    stretch = (np.eye(DIM) + 0.5 * rng.normal(size=(DIM, DIM))).astype(np.float32)
+    for split in ("dev", "test"):
+        for file in (run / f"embeddings_{split}").glob("*/*.npz"):
+            part = Embeddings.load(file)
+            Embeddings(part.ids, part.vectors @ stretch + 8, part.speakers, part.seconds).save(file)
+    rates = {}
+    for adapt in ("false", "true"):
+        arguments = [
+            "--exp",
+            "exp",
+            "--data",
+            "data",
+            "--corpus",
+            "gauss",
+            f"backend.adapt={adapt}",
+            "backend.chains=[plda]",
+        ]
+        score_trials.main(arguments)
+        results = json.loads((run / "results.json").read_text())
+        rates[adapt] = results["systems"][0]["metrics"]["eer"]["value"]
+        atomic.remove(run / "score")
+    assert rates["true"] < rates["false"]

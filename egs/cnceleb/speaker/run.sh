@@ -126,6 +126,6 @@ if stage 9 "report" --in "$exp/results.json" --out "$exp/report.html"; then
 fi
 
 if [[ -n $large_margin ]] && stages_run; then
-  ./run.sh "${_stage_words[@]}" --stage 4 --large-margin "" --conf "$large_margin" --exp "${exp}_lm" \
+  ./run.sh "${_stage_words[@]}" --stage 3 --large-margin "" --conf "$large_margin" --exp "${exp}_lm" \
     --overrides "$overrides training.init_from=$exp/checkpoints/averaged.pt"
 fi
