@@ -1,5 +1,6 @@
 """Lhotse manifests go back out as Kaldi data directories, which `local.kaldi_dir` and Kaldi itself read."""
 
+import gzip
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from utils import atomic
 def export(data_dir: Path, out_dir: Path, splits: Sequence[str]) -> None:
     """Writes `out_dir`/<split>/{wav.scp,text,utt2spk,spk2utt}, and segments where utterances are parts of files.
 
-    Lines are sorted as with LC_ALL=C. A data/<corpus>/lexicon.txt is copied. Raises FileNotFoundError when
+    A split without transcripts gets no text; enrolments and trials are written where data/<corpus> has them. Lines are sorted as with LC_ALL=C. A data/<corpus>/lexicon.txt is copied. Raises FileNotFoundError when
     stage 1 has not made the manifests.
     """
     for split in splits:
@@ -23,6 +24,11 @@ def export(data_dir: Path, out_dir: Path, splits: Sequence[str]) -> None:
                 raise FileNotFoundError(f"{file} does not exist; stage 1 (manifests) makes it")
         recordings, supervisions = RecordingSet.from_file(files[0]), SupervisionSet.from_file(files[1])
         write_split(list(supervisions), {r.id: r for r in recordings}, out_dir / split)
+        for name, opener in (("enrolments", open), ("trials", gzip.open)):
+            file = data_dir / f"{name}_{split}.txt{'.gz' if name == 'trials' else ''}"
+            if file.is_file():
+                with opener(file, "rt", encoding="utf-8") as lines:
+                    atomic.write_text(out_dir / split / name, lines.read())
     if (data_dir / "lexicon.txt").is_file():
         atomic.write_text(out_dir / "lexicon.txt", (data_dir / "lexicon.txt").read_text(encoding="utf-8"))
 
@@ -34,7 +40,8 @@ def write_split(supervisions: Sequence[SupervisionSegment], recordings: Mapping,
         paths[recording.id] = recording.sources[0].source
     whole = all(s.id == s.recording_id and _covers(s, recordings[s.recording_id]) for s in supervisions)
     _write(folder / "wav.scp", paths.items())
-    _write(folder / "text", ((s.id, s.text or "") for s in supervisions))
+    if any(s.text for s in supervisions):
+        _write(folder / "text", ((s.id, s.text or "") for s in supervisions))
     _write(folder / "utt2spk", ((s.id, s.speaker) for s in supervisions))
     speakers = defaultdict(list)
     for supervision in supervisions:

@@ -13,7 +13,8 @@ The files of its pipeline, in the order that data flows through them:
     steps/backend/embeddings.py  embeddings on disk                  (steps.extract_embeddings)
     steps/backend/chain.py       LDA, PLDA, score normalisation      (steps.score_trials)
     steps/metrics/               error rates and their intervals
-    steps/backend/gallery.py     enrolled speakers                   (steps.enroll_speakers, steps.identify_speaker)
+    steps/backend/gallery.py     enrolled speakers                   (steps.enroll_speakers)
+    steps/backend/recognizer.py  who it is, if anybody of them       (steps.identify_speaker)
     steps/export/                ONNX                                (steps.export_onnx)
     steps/reporting/             one page about a run                (steps.report)
 """

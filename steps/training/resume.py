@@ -7,7 +7,15 @@ from utils import config as config_file
 
 # Options that may change between a run and its continuation: they do not shape the weights.
 FREE = frozenset(
-    {"data.num_workers", "data.batch_seconds", "data.dir", "data.lang", "training.log_every", "training.save_every", "training.keep_steps"}
+    {
+        "data.num_workers",
+        "data.batch_seconds",
+        "data.dir",
+        "data.lang",
+        "training.log_every",
+        "training.save_every",
+        "training.keep_steps",
+    }
     | {"training.keep_epochs", "training.nonfinite", "training.max_nonfinite", "training.init_from"}
 )
 FREE_SECTIONS = ("average.", "decode.", "score.", "ngram.", "graph.", "backend.")

@@ -154,6 +154,9 @@ def test_enrolments_and_trials_are_taken_over(kaldi_corpus, tmp_path: Path) -> N
         read = gzip.open if name.endswith(".gz") else open
         with read(tmp_path / "data" / name, "rt") as file:
             assert file.read() == text
+    kaldi_dir.main(["--export", str(tmp_path / "data"), "--split", "dev", "--corpus-dir", str(tmp_path / "out")])
+    for name in ("enrolments", "trials"):
+        assert (tmp_path / "out/dev" / name).read_text() == (kaldi_corpus / "dev" / name).read_text()
     (tmp_path / "data/trials_dev.txt.gz").unlink()
     kaldi_dir.prepare(kaldi_corpus, tmp_path / "data", with_text=False)
     assert (tmp_path / "data/trials_dev.txt.gz").exists(), "what is gone is made again"

@@ -1,0 +1,1 @@
+"""ONNX graphs of trained models, with the metadata that runtimes read."""
