@@ -16,13 +16,14 @@ from steps.metrics.thresholds import threshold_table
 from steps.tasks.config import SpeakerConfig
 from utils import atomic
 
+CURVES = "curves.json"  # points of each back end's DET and ROC
 QUALITY = "_qmf"  # of the name of a system that is calibrated with quality measures
 
 
 def score_run(exp: Path, out: Path, config: SpeakerConfig, genres: Mapping[str, str]) -> dict[str, Any]:
     """Scores dev and test of `exp`, writes scores and the chosen back end to `out`, and returns what was measured.
 
-    Returns {"systems", "chosen", "thresholds", "open_set", "durations", "genres", "curves", "trials", "stats", ...}
+    Returns {"systems", "chosen", "thresholds", "open_set", "durations", "genres", "trials", "stats", ...}
     for results.json.
     """
     train = read_embeddings(exp / "embeddings_train")
@@ -38,6 +39,8 @@ def score_run(exp: Path, out: Path, config: SpeakerConfig, genres: Mapping[str, 
     quality = evaluation.with_quality(chosen, dev, test, config.backend)
     entries.append(evaluation.entry(chosen.name + QUALITY, quality, None, splits, config.score, config.seed))
     excerpts = read_excerpts(exp, "test", config.score.durations)
+    curves = {name: _curves(scored, test, config) for name, scored in kept.items()}
+    atomic.write_text(out / CURVES, json.dumps(curves))
     thresholds = _deploy(out / "backend", chosen, dev, config)
     return {
         "systems": entries,
@@ -50,7 +53,6 @@ def score_run(exp: Path, out: Path, config: SpeakerConfig, genres: Mapping[str, 
         "open_set": conditions.open_set(chosen.llr["test"], test, config.score, config.seed),
         "durations": conditions.duration_matrix(chosen.backend, test, excerpts),
         "genres": conditions.genre_matrix(chosen.llr["test"], test, genres),
-        "curves": {entry["name"]: _curves(kept[entry["name"]], test, config) for entry in entries[:-1]},
         "stats": cost([read_stats(part) for part in job_folders(exp / "embeddings_test")]),
     }
 

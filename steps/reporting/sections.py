@@ -45,7 +45,7 @@ def summary(run: Run) -> Section:
     seconds = [stage["seconds"] for stage in run.stages if "seconds" in stage]
     if seconds:
         large.append(("Wall-clock", duration(sum(seconds)), f"{len(seconds)} stages"))
-    used = {"parameters", "task", "systems", "stages", "corpus", "exp", "bootstrap", "curves", "durations", "genres"}
+    used = {"parameters", "task", "systems", "stages", "corpus", "exp", "bootstrap", "durations", "genres"}
     used |= {"thresholds", "open_set"}
     rest = [(_fact_name(key), _plain(key, value)) for key, value in results.items() if key not in used]
     body = join(cards(large) if large else None, facts(rest) if rest else None)

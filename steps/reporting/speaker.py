@@ -5,8 +5,8 @@ from typing import Any
 
 from steps.reporting.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Series, deviate_scale, line_chart
 from steps.reporting.markup import Markup, join, tag
-from steps.reporting.page import Section
-from steps.reporting.run import Run
+from steps.reporting.page import Section, missing
+from steps.reporting.run import Run, read_json
 from steps.reporting.sound import Sound
 from steps.reporting.tables import scrolling
 
@@ -21,7 +21,7 @@ def sections(run: Run, sounds_of: Callable[[list[str]], Mapping[str, Sound]]) ->
         return []
     chosen = tag("p", f"Of {found['chosen']}, which was best on dev.", class_="note")
     parts = [
-        Section("Errors against thresholds", _curves(found), short="DET"),
+        Section("Errors against thresholds", _curves(found, read_json(run.folder / "score/curves.json")), short="DET"),
         Section("Thresholds", join(chosen, _thresholds(found["thresholds"]))),
     ]
     if found["open_set"]:
@@ -37,13 +37,15 @@ def sections(run: Run, sounds_of: Callable[[list[str]], Mapping[str, Sound]]) ->
     return parts
 
 
-def _curves(found: Mapping[str, Any]) -> Markup:
+def _curves(found: Mapping[str, Any], curves: Mapping[str, Any] | None) -> Markup:
     """DET and ROC of the best back ends by EER."""
+    if not curves:
+        return missing("score/curves.json", 7, "score")
     order = sorted(found["systems"], key=lambda system: system["metrics"]["eer"]["value"])
-    names = [system["name"] for system in order if system["name"] in found["curves"]][:MOST_LINES]
+    names = [system["name"] for system in order if system["name"] in curves][:MOST_LINES]
     det, roc = (
         [
-            Series(name, list(zip(*found["curves"][name][kind], strict=True))[:: -1 if kind == "det" else 1], colour=n)
+            Series(name, list(zip(*curves[name][kind], strict=True))[:: -1 if kind == "det" else 1], colour=n)
             for n, name in enumerate(names, start=1)
         ]
         for kind in ("det", "roc")

@@ -114,6 +114,9 @@ def test_every_back_end_is_measured_and_one_is_deployed(run, capsys):
     assert [row["gallery"] for row in results["open_set"]] == [4, 7]
     assert results["genres"]["test"] == ["song", "speech", None]
     assert results["rtf"] == {"features": 0.005, "network": 0.01}
+    curves = json.loads((run / "score" / "curves.json").read_text())
+    assert curves.keys() == {name for name in systems if not name.endswith("_qmf")}
+    assert all(np.all(np.diff(curve["roc"][0]) >= 0) for curve in curves.values())
     printed = capsys.readouterr().out
     assert "chosen on dev" in printed
     assert "too few trials to rely on" in printed

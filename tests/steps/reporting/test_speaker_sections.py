@@ -8,16 +8,15 @@ SYSTEM = {
     "metrics": {"eer": {"value": 4.0, "low": 2.0, "high": 6.0, "unit": "%"}},
     "dev": {"metrics": {"eer": {"value": 3.0}}},
 }
+CURVES = {
+    name: {"det": [[0.0, -1.0, -9.0], [-1.5, 0.0, 0.2]], "roc": [[0.0, 1.0], [0.3, 1.0]]} for name in ("cosine", "plda")
+}
 RESULTS = {
     "task": "speaker",
     "corpus": "mini",
     "split": "test",
     "chosen": "plda",
     "systems": [{"name": name, **SYSTEM} for name in ("cosine", "plda", "plda_qmf")],
-    "curves": {
-        name: {"det": [[0.0, -1.0, -9.0], [-1.5, 0.0, 0.2]], "roc": [[0.0, 1.0], [0.3, 1.0]]}
-        for name in ("cosine", "plda")
-    },
     "thresholds": [
         {"target_far": 0.1, "threshold": 0.5, "frr": 0.01, "errors": 95, "nontargets": 952, "supported": True},
         {"target_far": 0.001, "threshold": None, "frr": None, "errors": 0, "nontargets": 952, "supported": False},
@@ -29,7 +28,8 @@ RESULTS = {
 
 
 def page(folder, **changes):
-    folder.mkdir(exist_ok=True)
+    (folder / "score").mkdir(parents=True)
+    (folder / "score/curves.json").write_text(json.dumps(CURVES))
     (folder / "results.json").write_text(json.dumps({**RESULTS, **changes}))
     report.main(["--exp", str(folder)])
     return (folder / "report.html").read_text()
