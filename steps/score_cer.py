@@ -60,7 +60,7 @@ def _facts(args: argparse.Namespace, config: AsrConfig, test: pieces.Decoded) ->
         **{name: test.stats.get(name) for name in ("audio_seconds", "parameters", "device", "engine", "checkpoint")},
         **{name: test.stats.get(name) for name in ("peak_memory", "decode")},
         "stages": stages,
-        "training_seconds": results.training_seconds(stages),
+        "training_seconds": results.training_seconds(args.exp, stages),
     }
 
 

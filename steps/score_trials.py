@@ -67,7 +67,7 @@ def _facts(args: argparse.Namespace, config: SpeakerConfig, stats: dict[str, Any
         "architecture": "ivector" if config.task == "ivector" else config.model.architecture,
         **stats,
         "stages": stages,
-        "training_seconds": results.training_seconds(stages),
+        "training_seconds": results.training_seconds(args.exp, stages),
     }
 
 

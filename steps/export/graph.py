@@ -114,7 +114,7 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps notices of the exporter, such as of packages that nobody needs here, from the log; its errors are raised."""
+    """Keeps the exporter's notices, such as of packages that nobody needs here, from the log."""
     loggers = [logging.getLogger(name) for name in NOISY]
     levels = [logger.level for logger in loggers]
     try:

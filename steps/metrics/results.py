@@ -74,8 +74,13 @@ def stages(exp: Path) -> list[dict[str, Any]]:
     return [{name: record[name] for name in ("stage", "title", "seconds")} for record in done]
 
 
-def training_seconds(done: list[dict[str, Any]]) -> float | None:
-    """Wall-clock seconds of the training stage, None where it did not run through run.sh."""
+def training_seconds(exp: Path, done: list[dict[str, Any]]) -> float | None:
+    """Wall-clock seconds of training, over all continuations of the run; None where they are not known.
+
+    They are the trainer's own; what is trained without it takes the seconds of its stage.
+    """
+    if (exp / "train.json").is_file():
+        return json.loads((exp / "train.json").read_text(encoding="utf-8")).get("seconds")
     return next((record["seconds"] for record in done if record["stage"] == TRAINING_STAGE), None)
 
 

@@ -1,7 +1,6 @@
 """Checkpoints: written whole or not at all, loaded without running anything that they contain."""
 
 import logging
-import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,8 @@ def load_checkpoint(file: Path | str, device: str = "cpu") -> dict[str, Any]:
         raise FileNotFoundError(f"{file}: no such checkpoint; {file.parent} has {beside or 'none'}")
     try:
         return torch.load(file, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # what is no pickle, or a broken one, fails in any way there is
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{file} is not a checkpoint that can be read safely: {reason}") from error
 
 
@@ -46,16 +45,24 @@ def epoch_checkpoint(folder: Path, epoch: int) -> Path:
 
 
 def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The state with the most steps in `folder`, or None. One that cannot be read is passed over with a warning."""
-    files = [*folder.glob("epoch-*.pt"), *folder.glob("step-*.pt")]
-    for file in sorted(files, key=lambda f: (f.stat().st_mtime_ns, f.name), reverse=True):
+    """The state with the most steps in `folder`, or None. One that cannot be read is passed over with a warning.
+
+    Files go by their numbers, not by their times, which copying changes.
+    """
+    found = [_last_readable(sorted(folder.glob(pattern), reverse=True)) for pattern in ("epoch-*.pt", "step-*.pt")]
+    # At the same step the end of an epoch is further, and comes first here.
+    file, state = max((one for one in found if one), key=lambda one: one[1]["step"], default=(None, None))
+    if state is not None:
+        logging.info("resuming from %s (epoch %d, step %d)", file, state["batches"]["epoch"], state["step"])
+    return state
+
+
+def _last_readable(files: list[Path]) -> tuple[Path, dict[str, Any]] | None:
+    for file in files:
         try:
-            state = load_checkpoint(file)
+            return file, load_checkpoint(file)
         except ValueError as error:
             logging.warning("%s", error)
-            continue
-        logging.info("resuming from %s (epoch %d, step %d)", file, state["batches"]["epoch"], state["step"])
-        return state
     return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from steps.tasks.base import Losses
 from steps.training.dist import World
+from utils import atomic
 
 
 class Meter:
@@ -37,6 +38,23 @@ class Meter:
         """Seconds of audio that all ranks took in per second, since the meter was made."""
         elapsed = time.perf_counter() - self.started
         return {"audio_per_second": world.sum([self.seconds_of_audio])[0] / max(elapsed, 1e-9)}
+
+
+class Clock:
+    """How long a run has trained, over all its continuations; in train.json with what it ran on."""
+
+    def __init__(self, file: Path, resumed: bool):
+        """A continuation goes on from the seconds in `file`; where it has none, the sum stays unknown."""
+        self.file, self.started = file, time.perf_counter()
+        self.facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if resumed and file.is_file() else {}
+        self.before: float | None = self.facts.get("seconds") if resumed else 0.0
+
+    def save(self, facts: dict[str, Any] | None = None) -> None:
+        """Writes the file, with these `facts` from now on."""
+        self.facts.update(facts or {})
+        elapsed = time.perf_counter() - self.started
+        self.facts["seconds"] = None if self.before is None else round(self.before + elapsed, 1)
+        atomic.write_json(self.file, self.facts)
 
 
 class Journal:

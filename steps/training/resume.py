@@ -25,7 +25,7 @@ def check_same_run(
     state: dict[str, Any], config: Any, inputs: dict[str, str], folder: Path, ranks_then: int, ranks_now: int
 ) -> None:
     """Raises ValueError with each difference between the stored run and this one."""
-    then, now = _flat(state["config"]), _flat(config_file.to_dict(config))
+    then, now = _flat(_completed(state["config"], config)), _flat(config_file.to_dict(config))
     differences = [
         f"{key} was {then.get(key)!r}, is {now.get(key)!r}"
         for key in sorted(then.keys() | now.keys())
@@ -42,6 +42,14 @@ def check_same_run(
             f"{folder}/checkpoints holds a run that was made differently: {'; '.join(differences)}. "
             f"Use another --exp, or --force to start this one afresh."
         )
+
+
+def _completed(values: dict[str, Any], config: Any) -> dict[str, Any]:
+    """Stored values with the defaults of options that did not exist then; unchanged if they no longer fit."""
+    try:
+        return config_file.to_dict(config_file.from_dict(type(config), values))
+    except config_file.ConfigError:
+        return values
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

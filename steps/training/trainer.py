@@ -19,7 +19,7 @@ from steps.tasks.base import Losses, Task
 from steps.training import checkpoint
 from steps.training.dist import World
 from steps.training.guard import NonFiniteGuard
-from steps.training.meters import Journal, Meter
+from steps.training.meters import Clock, Journal, Meter
 from steps.training.optim import build_optimizer, learning_rate
 from steps.training.resume import check_same_run
 from utils import atomic, provenance
@@ -65,6 +65,7 @@ class Trainer:
         if self.step == 0:
             torch.manual_seed(self.task.config.seed * 1000 + self.world.rank)
         journal = Journal(self.folder, self.world, self.step)
+        self.clock = Clock(self.folder / "train.json", resumed=self.step > 0)
         self._describe()
         with self._signals():
             while self.batches.epoch < self.config.epochs:
@@ -185,6 +186,7 @@ class Trainer:
             "figures": figures or {},
         }
         checkpoint.save_checkpoint(file, state)
+        self.clock.save()
 
     def _gather_rng(self) -> list[dict[str, Any]]:
         """The generators' states of all ranks, in order of rank."""
@@ -239,7 +241,7 @@ class Trainer:
             "ranks": self.world.size,
             "torch": torch.__version__,
         }
-        atomic.write_json(self.folder / "train.json", facts)
+        self.clock.save(facts)
         logging.info("training: %s", ", ".join(f"{name} {value}" for name, value in facts.items()))
 
     @contextlib.contextmanager

@@ -181,10 +181,10 @@ def test_a_run_that_is_not_finished_says_what_is_missing(exp, tmp_path, files, m
 
 
 def test_another_task_has_the_sections_that_all_have(exp):
-    results = {"task": "speaker", "systems": [{"name": "plda", "metrics": {"eer": {"value": 5.0, "unit": "%"}}}]}
+    results = {"task": "separation", "systems": [{"name": "dprnn", "metrics": {"si_sdri": {"value": 5.0, "unit": "dB"}}}]}
     (exp / "results.json").write_text(json.dumps(results), encoding="utf-8")
     text, page = make("--exp", exp)
-    assert "Speaker recognition" in text and "EER, %" in text
+    assert "Speech separation" in text and "si sdri, dB" in text
     assert page.ids == ["summary", "results", "training", "stages", "configuration"]
 
 

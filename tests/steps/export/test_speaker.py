@@ -1,6 +1,7 @@
 """Each extractor as ONNX: equal to torch at every length, equal in sherpa-onnx, and never kept when it is not."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from steps.backend.calibration import Calibration
 from steps.backend.decision import Decision
 from steps.data.features import make_extractor
 from steps.export import speaker
-from steps.export.graph import agreement, export_graph
+from steps.export.graph import agreement
 from steps.metrics.thresholds import threshold_table
 from steps.metrics.verification import error_curve
-from steps.models import campplus, resnet
+from steps.models import campplus, dvector, ecapa_tdnn, resnet
 from steps.models.config import ExtractorConfig
 from steps.models.extractors import build_extractor
 from steps.models.fingerprint import weights_hash
@@ -31,7 +32,7 @@ from utils import atomic
 from utils import config as config_file
 
 SIZE = 12
-NARROW = {"dvector": 16, "xvector": 16, "resnet18": 4, "resnet221": 2, "ecapa_tdnn": 16, "campplus": 4}
+NARROW = {"dvector": 16, "xvector": 16, "resnet18": 4, "ecapa_tdnn": 16, "campplus": 4}
 RATE = 16000
 
 
@@ -50,9 +51,9 @@ class Run:
         return load_speaker_model(self.checkpoint, torch.device("cpu"))
 
 
-def write_run(folder: Path, architecture: str, task: str = "speaker", bins: int = 80) -> Run:
+def write_run(folder: Path, architecture: str, task: str = "speaker", bins: int = 80, seed: int = 1) -> Run:
     """A checkpoint with random weights and statistics, and a decision made on random scores."""
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     config = SpeakerConfig(task=task, model=ExtractorConfig(architecture, SIZE, NARROW[architecture]))
     config.features.num_mel_bins = bins
     model = SpeakerModel(build_extractor(config.model, bins))
@@ -77,10 +78,12 @@ def write_run(folder: Path, architecture: str, task: str = "speaker", bins: int 
 
 @pytest.fixture(scope="module", params=NARROW)
 def exported(request, tmp_path_factory):
-    """A run with one extractor, exported. CAM++ and the ResNet of bottlenecks have one layer where they have many."""
+    """A run with one extractor, exported. To be quick, with a layer of each kind where the architecture has many."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(campplus, "BLOCKS", ((1, 1), (1, 2), (1, 2)))
-        patch.setitem(resnet.BLOCKS, 221, (1, 1, 1, 1))
+        patch.setattr(campplus, "BLOCKS", ((1, 1), (1, 2)))
+        patch.setattr(dvector, "LAYERS", 2)
+        patch.setitem(resnet.BLOCKS, 18, (1, 1, 1, 1))
+        patch.setattr(ecapa_tdnn, "SCALE", 4)
         run = write_run(tmp_path_factory.mktemp(request.param), request.param)
         export_onnx.main(run.arguments())
         yield run
@@ -136,18 +139,11 @@ def test_metadata(exported):
     }
 
 
-def test_a_graph_that_differs_is_not_kept(tmp_path, monkeypatch):
-    run = write_run(tmp_path, "xvector")
-
-    def export_other(model, *arguments):
-        with torch.no_grad():
-            model.extractor.seg_2.bias[0] += 1.0
-        export_graph(model, *arguments)
-        with torch.no_grad():
-            model.extractor.seg_2.bias[0] -= 1.0
-
-    monkeypatch.setattr(speaker, "export_graph", export_other)
-    with pytest.raises(ValueError, match=r"averaged\.pt does not compute what the model does: cosine 0\..*not kept"):
+def test_a_graph_that_differs_is_not_kept(exported, tmp_path, monkeypatch):
+    architecture = exported.model()[1].model.architecture
+    run = write_run(tmp_path, architecture, seed=2)
+    monkeypatch.setattr(speaker, "export_graph", lambda model, file, *_: shutil.copy(exported.out, file))
+    with pytest.raises(ValueError, match=r"averaged\.pt does not compute what the model does: cosine -?0\..*not kept"):
         export_onnx.main(run.arguments())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["averaged.pt", "backend"]
 

@@ -111,4 +111,4 @@ def test_an_exported_network_gives_the_same_at_any_length(small, tmp_path):
         x = torch.randn(2, frames, 80)
         expected = small(x).numpy()
         found = session.run(None, {"features": x.numpy()})[0]
-        np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())

@@ -203,3 +203,40 @@ def test_a_half_written_checkpoint_is_passed_over(toy, tmp_path):
     newest = checkpoint.epoch_checkpoint(tmp_path / "checkpoints", 3)
     newest.write_bytes(newest.read_bytes()[:1000])
     assert checkpoint.latest_checkpoint(tmp_path / "checkpoints")["batches"]["epoch"] == 2
+
+
+def test_seconds_add_up_over_continuations(toy, tmp_path, monkeypatch):
+    def seconds():
+        return json.loads((tmp_path / "train.json").read_text())["seconds"]
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, 7)
+        Trainer(toy, tmp_path, CPU).fit()
+    facts = json.loads((tmp_path / "train.json").read_text())
+    (tmp_path / "train.json").write_text(json.dumps({**facts, "seconds": 1000.0}))
+    train(toy, tmp_path)
+    assert 1000.0 < seconds() < 1100.0
+    train(toy, tmp_path)  # complete: nothing is added
+    assert 1000.0 < seconds() < 1100.0
+
+
+def test_an_option_that_is_new_since_then_has_its_default(toy, tmp_path):
+    train(toy, tmp_path)
+    file = checkpoint.epoch_checkpoint(tmp_path / "checkpoints", 3)
+    state = torch.load(file, weights_only=True)
+    del state["config"]["training"]["momentum"]
+    torch.save(state, file)
+    train(toy, tmp_path)
+    toy.config.training.momentum = 0.5
+    with pytest.raises(ValueError, match=r"training\.momentum was 0\.9, is 0\.5"):
+        train(toy, tmp_path)
+
+
+def test_the_checkpoint_with_the_most_steps_is_taken_whatever_its_time(toy, tmp_path):
+    whole = train(toy, tmp_path / "a")
+    folder = tmp_path / "a" / "checkpoints"
+    for age, file in enumerate(sorted(folder.glob("*.pt"))):
+        os.utime(file, (1e9 - 1000 * age, 1e9 - 1000 * age))
+    assert checkpoint.latest_checkpoint(folder)["step"] == whole["step"]
+    checkpoint.epoch_checkpoint(folder, 3).write_bytes(b"broken")
+    assert checkpoint.latest_checkpoint(folder)["step"] <= whole["step"]
