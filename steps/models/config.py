@@ -36,6 +36,7 @@ class ExtractorConfig:
         0  # width: of ResNet's first block, ECAPA's and the TDNN's layers, the LSTM; 0 for the published one
     )
     global_context: bool = True  # ecapa_tdnn: attention sees the statistics of the whole utterance
+    last_frame: bool = True  # dvector: its output as published, or the mean over frames, which needs less speech
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:

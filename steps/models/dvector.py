@@ -1,9 +1,12 @@
-"""The d-vector: what an LSTM says at the end of a stretch of speech, scaled to length 1.
+"""The d-vector: what an LSTM says of a stretch of speech, scaled to length 1.
 
 L. Wan et al., "Generalized End-to-End Loss for Speaker Verification", ICASSP 2018: three layers of 768 cells whose
 outputs are projected (H. Sak et al., "Long Short-Term Memory Recurrent Neural Network Architectures for Large Scale
 Acoustic Modeling", Interspeech 2014). Trained on chunks of 140 to 180 frames; an utterance longer than 160 is cut into
 windows of 160 that overlap by half, and the mean of their d-vectors is taken.
+
+There a d-vector is the output of the last frame. The mean over a window's frames (as of the d-vector of E. Variani et
+al., ICASSP 2014) learns from an hour of speech, where the last frame's outputs all became the same vector.
 
 Shapes: N batch, T frames, F mel bins, W windows, H cells, E embedding.
 """
@@ -12,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from steps.models.masking import mean
+from steps.models.masking import frame_mask, mean
 
 LAYERS = 3
 WINDOW, SHIFT = 160, 80  # frames
@@ -23,11 +26,13 @@ class DVector(nn.Module):
 
     In training an utterance goes through as it is. In evaluation the windows start every 80 frames, and the last
     one ends with the utterance; one of 160 frames or fewer, from a single frame on, is its own window.
+    `last_frame`: its output alone, as Wan et al. have it, otherwise the mean over the window's frames.
     Raises ValueError where the projection would not be narrower than the layer.
     """
 
-    def __init__(self, num_mel_bins: int, embedding_dim: int, channels: int = 768):
+    def __init__(self, num_mel_bins: int, embedding_dim: int, channels: int = 768, last_frame: bool = True):
         super().__init__()
+        self.last_frame = last_frame
         if embedding_dim >= channels:
             raise ValueError(
                 f"model.embedding_dim ({embedding_dim}) of a d-vector is a projection of the LSTM's cells and must be "
@@ -39,15 +44,18 @@ class DVector(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """features (N, T, F), lengths (N,) in frames or None where all have T -> embeddings (N, E)."""
         if self.training:
-            return self.last_output(features, lengths)
+            return self.of_window(features, lengths)
         windows, lengths, valid = cut_windows(features, lengths)
-        each = self.last_output(windows.flatten(0, 1), lengths).unflatten(0, (-1, windows.shape[1]))
+        each = self.of_window(windows.flatten(0, 1), lengths).unflatten(0, (-1, windows.shape[1]))
         average = mean(each.transpose(1, 2), valid).squeeze(-1)  # (N, W, E) -> (N, E, W) -> (N, E)
         return functional.normalize(average, dim=1)
 
-    def last_output(self, features: Tensor, lengths: Tensor | None) -> Tensor:
-        """features (N, T, F), lengths (N,) or None -> (N, E): the output of the last frame, scaled to length 1."""
+    def of_window(self, features: Tensor, lengths: Tensor | None) -> Tensor:
+        """features (N, T, F), lengths (N,) or None -> (N, E), of length 1: each a window's last output, or its mean."""
         outputs = self.lstm(features)
+        if not self.last_frame:
+            average = mean(outputs.transpose(1, 2), frame_mask(lengths, outputs.shape[1]))  # (N, T, E) -> (N, E, 1)
+            return functional.normalize(average.squeeze(-1), dim=1)
         if lengths is None:
             return functional.normalize(outputs[:, -1], dim=1)
         return functional.normalize(outputs[torch.arange(len(outputs), device=outputs.device), lengths - 1], dim=1)

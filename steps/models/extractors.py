@@ -22,7 +22,7 @@ def build_extractor(config: ExtractorConfig, num_mel_bins: int) -> nn.Module:
     sizes = num_mel_bins, config.embedding_dim
     match config.architecture:
         case "dvector":
-            return DVector(*sizes, **width("channels"))
+            return DVector(*sizes, last_frame=config.last_frame, **width("channels"))
         case "xvector":
             return XVector(*sizes, **width("channels"))
         case "ecapa_tdnn":

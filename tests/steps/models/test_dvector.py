@@ -11,10 +11,16 @@ from steps.models.dvector import DVector
 LENGTHS = [1, 37, 79, 80, 159, 160, 161, 240, 241, 333, 457]
 
 
-@pytest.fixture(scope="module")
-def small() -> DVector:
+@pytest.fixture(scope="module", params=["last", "mean"])
+def small(request) -> DVector:
     torch.manual_seed(0)
-    return DVector(8, 5, channels=12).eval()
+    return DVector(8, 5, channels=12, last_frame=request.param == "last").eval()
+
+
+def of_window(model: DVector, x: torch.Tensor) -> torch.Tensor:
+    """x (N, T, F) -> (N, E), not scaled."""
+    outputs = torch.nn.LSTM.forward(model.lstm, x)[0]
+    return outputs[:, -1] if model.last_frame else outputs.mean(dim=1)
 
 
 def windows_of(frames: int) -> list[tuple[int, int]]:
@@ -32,7 +38,7 @@ def windows_of(frames: int) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("frames", LENGTHS)
 def test_an_utterance_is_the_mean_of_its_windows(small, frames):
     x = torch.randn(1, frames, 8)
-    each = [torch.nn.LSTM.forward(small.lstm, x[:, start:end])[0][:, -1] for start, end in windows_of(frames)]
+    each = [of_window(small, x[:, start:end]) for start, end in windows_of(frames)]
     average = torch.stack([vector / vector.norm() for vector in each]).mean(0)
     torch.testing.assert_close(small(x), average / average.norm(), atol=1e-6, rtol=0)
 
@@ -40,7 +46,7 @@ def test_an_utterance_is_the_mean_of_its_windows(small, frames):
 @torch.no_grad()
 @pytest.mark.parametrize("training", [False, True])
 def test_padding_does_not_count(small, training):
-    model = DVector(8, 5, channels=12).train(training)
+    model = DVector(8, 5, channels=12, last_frame=small.last_frame).train(training)
     alone = [torch.randn(frames, 8) for frames in LENGTHS]
     batch = pad_sequence(alone, batch_first=True, padding_value=float("nan"))
     together = model(batch, torch.tensor(LENGTHS))
@@ -52,10 +58,9 @@ def test_padding_does_not_count(small, training):
 @torch.no_grad()
 def test_a_chunk_of_training_goes_through_once(small):
     x = torch.randn(2, 200, 8)
-    outputs = torch.nn.LSTM.forward(small.lstm, x)[0]
-    model = DVector(8, 5, channels=12).train()
+    model = DVector(8, 5, channels=12, last_frame=small.last_frame).train()
     model.load_state_dict(small.state_dict())
-    torch.testing.assert_close(model(x), functional.normalize(outputs[:, -1], dim=1))
+    torch.testing.assert_close(model(x), functional.normalize(of_window(small, x), dim=1))
 
 
 def test_parameters():
