@@ -14,8 +14,9 @@ from utils import atomic
 def export(data_dir: Path, out_dir: Path, splits: Sequence[str]) -> None:
     """Writes `out_dir`/<split>/{wav.scp,text,utt2spk,spk2utt}, and segments where utterances are parts of files.
 
-    A split without transcripts gets no text; enrolments and trials are written where data/<corpus> has them. Lines are sorted as with LC_ALL=C. A data/<corpus>/lexicon.txt is copied. Raises FileNotFoundError when
-    stage 1 has not made the manifests.
+    A split without transcripts gets no text; enrolments and trials are written where data/<corpus> has them. Lines
+    are sorted as with LC_ALL=C. A data/<corpus>/lexicon.txt is copied. Raises FileNotFoundError when stage 1 has not
+    made the manifests.
     """
     for split in splits:
         files = [data_dir / f"{kind}_{split}.jsonl.gz" for kind in ("recordings", "supervisions")]

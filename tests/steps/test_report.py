@@ -181,7 +181,8 @@ def test_a_run_that_is_not_finished_says_what_is_missing(exp, tmp_path, files, m
 
 
 def test_another_task_has_the_sections_that_all_have(exp):
-    results = {"task": "separation", "systems": [{"name": "dprnn", "metrics": {"si_sdri": {"value": 5.0, "unit": "dB"}}}]}
+    metrics = {"si_sdri": {"value": 5.0, "unit": "dB"}}
+    results = {"task": "separation", "systems": [{"name": "dprnn", "metrics": metrics}]}
     (exp / "results.json").write_text(json.dumps(results), encoding="utf-8")
     text, page = make("--exp", exp)
     assert "Speech separation" in text and "si sdri, dB" in text
