@@ -76,6 +76,7 @@ class Extraction:
             "rtf": {name: round(spent.get(name, 0.0) / audio, 6) for name in ("features", "network")},
             "threads": torch.get_num_threads(),
             "device": device_name(self.device),
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            # What is estimated and not learnt by gradients, an i-vector's, lies in buffers.
+            "parameters": sum(value.numel() for value in [*self.model.parameters()] or self.model.buffers()),
             "peak_memory": peak_memory(),
         }
