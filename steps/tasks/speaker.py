@@ -10,6 +10,7 @@ The files of its pipeline, in the order that data flows through them:
     steps/losses/speaker.py      the classes and margins that train them
     steps/training/trainer.py    the loop                            (steps.train, steps.average_checkpoints)
     steps/training/ivector_em.py i-vectors instead                   (steps.train_ivector)
+    (another toolkit's weights)  taken over by name                  (steps.import_extractor)
     steps/backend/embeddings.py  embeddings on disk                  (steps.extract_embeddings)
     steps/backend/chain.py       LDA, PLDA, score normalisation      (steps.score_trials)
     steps/metrics/               error rates and their intervals
@@ -122,6 +123,34 @@ def load_speaker_model(path: Path, device: torch.device) -> tuple[nn.Module, Spe
     model = SpeakerModel(new_extractor(config))
     model.extractor.load_state_dict(extractor_weights(state["model"]))
     return model.to(device).eval(), config
+
+
+def import_weights(path: Path, config: SpeakerConfig) -> dict[str, torch.Tensor]:
+    """The weights of a SpeakerModel without classes, from another toolkit's file: see steps.import_extractor.
+
+    Raises ValueError that names what is missing, unknown or of another shape.
+    """
+    state = load_checkpoint(path)
+    while isinstance(inner := next((state[key] for key in ("model", "state_dict") if key in state), None), dict):
+        state = inner
+    model = SpeakerModel(new_extractor(config))
+    own = model.extractor.state_dict()
+    given = extractor_weights(state)
+    wrong = [f"it lacks {name}" for name in own.keys() - given.keys()]
+    wrong += [f"it has {name}" for name in given.keys() - own.keys()]
+    wrong += [
+        f"{name} is {tuple(given[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own.keys() & given.keys()
+        if given[name].shape != own[name].shape
+    ]
+    if wrong:
+        raise ValueError(
+            f"{path} is no {config.model.architecture} of model.embedding_dim={config.model.embedding_dim}, "
+            f"model.channels={config.model.channels}: {'; '.join(sorted(wrong)[:5])}"
+            f"{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}"
+        )
+    model.extractor.load_state_dict(given)
+    return model.state_dict()
 
 
 def new_extractor(config: SpeakerConfig) -> nn.Module:

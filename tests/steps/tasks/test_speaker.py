@@ -117,3 +117,28 @@ def test_a_yaml_names_its_task(tmp_path):
     (tmp_path / "x.yaml").write_text("tsak: speaker\n")
     with pytest.raises(ValueError, match=r"x\.yaml: task is None; expected one of asr, speaker"):
         load_config(tmp_path / "x.yaml")
+
+
+def test_weights_of_another_toolkit_are_taken_over_by_name(tmp_path):
+    """A flat file with classes, as wespeaker writes it; with one tensor amiss it is refused by name."""
+    from steps import import_extractor
+    from steps.models.extractors import build_extractor
+
+    (tmp_path / "x.yaml").write_text(
+        "task: speaker\nmodel: {architecture: ecapa_tdnn, channels: 16, embedding_dim: 8}\n"
+    )
+    theirs = build_extractor(ExtractorConfig(architecture="ecapa_tdnn", channels=16, embedding_dim=8), 80).eval()
+    state = {**theirs.state_dict(), "projection.weight": torch.zeros(30, 8)}
+    torch.save(state, tmp_path / "avg_model.pt")
+    arguments = ["--weights", str(tmp_path / "avg_model.pt"), "--config", str(tmp_path / "x.yaml")]
+    import_extractor.main([*arguments, "--exp", str(tmp_path / "exp")])
+    model, _ = load_speaker_model(tmp_path / "exp/checkpoints/averaged.pt", torch.device("cpu"))
+    features = torch.randn(1, 40, 80)
+    torch.testing.assert_close(model(features), theirs(features - features.mean(dim=1, keepdim=True), None))
+    del state["bn.bias"]
+    torch.save({"state_dict": {**state, "linear.bias": torch.zeros(9)}}, tmp_path / "avg_model.pt")
+    with pytest.raises(
+        ValueError, match=r"no ecapa_tdnn of .*it lacks bn\.bias; linear\.bias is \(9,\), expected \(8,\)"
+    ):
+        import_extractor.main([*arguments, "--exp", str(tmp_path / "other")])
+    assert not (tmp_path / "other/checkpoints/averaged.pt").exists()
