@@ -21,25 +21,31 @@ from steps.data.wave_augment import WaveAugmenter, change_speed, repeat
 from steps.tasks.config import SpeakerConfig
 
 
-def speaker_batches(config: SpeakerConfig, split: str, rank: int = 0, world_size: int = 1) -> Batches:
-    """Batches of `split`.
+def speaker_batches(
+    config: SpeakerConfig, split: str, rank: int = 0, world_size: int = 1, training: Sequence[Cut] | None = None
+) -> Batches:
+    """Batches of `split`; `training` are the cuts of `training_cuts`, where they were read already.
 
     Train: ids (list of N), features (N, T, F) of chunks of one length, labels (N,), seconds of audio. Dev: ids,
     features padded with 0, lengths (N,) in frames, speakers (list of N), seconds; utterances are whole up to
     data.dev_seconds, and of each speaker there are data.dev_utterances at most.
     """
     data, extractor = config.data, make_extractor(config.features)
-    cuts = read_cuts(Path(data.dir), split)
     if split != "train":
-        chosen = choose_utterances(list(cuts), data.dev_utterances, config.seed)
+        chosen = choose_utterances(list(read_cuts(Path(data.dir), split)), data.dev_utterances, config.seed)
         shortened = [cut.truncate(duration=min(cut.duration, data.dev_seconds), preserve_id=True) for cut in chosen]
         sampler = LengthSampler(shortened, data.batch_seconds, rank, world_size)
         return Batches(sampler, WholeCollator(extractor), data.num_workers, total=len(chosen))
-    cuts = trainable(list(cuts), data)
+    cuts = training_cuts(config) if training is None else training
     sampler = ChunkSampler(cuts, data.batch_size, config.seed, rank, world_size, data.utterances_per_speaker)
     augmenter = WaveAugmenter.from_folder(config.augment, Path(data.dir))
     collate = ChunkCollator(config, extractor, speaker_labels(cuts), augmenter)
     return Batches(sampler, collate, data.num_workers, total=sampler.total)
+
+
+def training_cuts(config: SpeakerConfig) -> list[Cut]:
+    """The cuts of train that are fit for it, in memory: see `trainable`."""
+    return trainable(list(read_cuts(Path(config.data.dir), "train")), config.data)
 
 
 def trainable(cuts: Sequence[Cut], data: SpeakerDataConfig) -> list[Cut]:

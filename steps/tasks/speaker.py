@@ -20,16 +20,17 @@ The files of its pipeline, in the order that data flows through them:
     steps/reporting/             one page about a run                (steps.report)
 """
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lhotse.cut import Cut
 from torch import nn
 
-from steps.data.archives import read_cuts
 from steps.data.loader import Batches
-from steps.data.speaker import speaker_batches, speaker_labels, trainable
+from steps.data.speaker import speaker_batches, speaker_labels, training_cuts
 from steps.losses.speaker import build_speaker_loss, margin_at
 from steps.metrics.verification import eer, error_curve
 from steps.models.extractors import build_extractor
@@ -49,17 +50,23 @@ class SpeakerTask:
         self.config = config
         self.training: Batches | None = None  # of this process, for the margin's schedule
 
+    @cached_property
+    def training_cuts(self) -> list[Cut]:
+        """Read once, for the classes and for the batches."""
+        return training_cuts(self.config)
+
     def build_model(self) -> SpeakerModel:
         """The extractor, and a class for each training speaker at each speed."""
         config = self.config
-        speakers = len(speaker_labels(trainable(list(read_cuts(Path(config.data.dir), "train")), config.data)))
+        speakers = len(speaker_labels(self.training_cuts))
         extractor = build_extractor(config.model, config.features.num_mel_bins)
         classes = speakers * len(config.augment.speeds)
         return SpeakerModel(extractor, build_speaker_loss(config.loss, classes, config.model.embedding_dim))
 
     def batches(self, split: str, rank: int = 0, world_size: int = 1) -> Batches:
         """See `steps.data.speaker.speaker_batches`."""
-        batches = speaker_batches(self.config, split, rank, world_size)
+        training = self.training_cuts if split == "train" else None
+        batches = speaker_batches(self.config, split, rank, world_size, training)
         if split == "train":
             self.training = batches
         return batches
