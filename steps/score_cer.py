@@ -36,32 +36,21 @@ def main(argv: list[str] | None = None) -> None:
             found = {**_facts(args, config, test), "systems": systems}
             atomic.write_json(out / "results.json", found)
             atomic.write_text(out / "summary.txt", tables.summary(found, args.exp / "results.json"))
-    atomic.write_text(args.exp / "results.json", (args.exp / "score" / "results.json").read_text(encoding="utf-8"))
-    print((args.exp / "score" / "summary.txt").read_text(encoding="utf-8"), end="")
+    results.publish(args.exp)
 
 
 def _facts(args: argparse.Namespace, config: AsrConfig, test: pieces.Decoded) -> dict[str, Any]:
     """What results.json says besides the systems."""
-    stages = results.stages(args.exp)
-    return {
-        "task": config.task,
-        "corpus": args.corpus,
-        "split": "test",
-        "exp": args.exp.resolve().name,
-        "command": args.command,
-        "commit": results.commit(Path(__file__).parents[1]),
-        "config_hash": config_file.digest(config),
-        "seed": config.seed,
-        "manifest_hash": results.manifest_hash(Path(config.data.dir)),
+    measured = {
         "unit": config.score.unit,
         "utterances": len(test.refs),
         "speakers": len(set(test.speakers.values())),
         "bootstrap": results.bootstrap_facts(test.speakers, config.score),
         **{name: test.stats.get(name) for name in ("audio_seconds", "parameters", "device", "engine", "checkpoint")},
         **{name: test.stats.get(name) for name in ("peak_memory", "decode")},
-        "stages": stages,
-        "training_seconds": results.training_seconds(args.exp, stages),
     }
+    around = results.describe(args.exp, args.corpus, args.command, config, measured)
+    return {"task": config.task, **around}
 
 
 if __name__ == "__main__":

@@ -40,8 +40,7 @@ def main(argv: list[str] | None = None) -> None:
             measured = {**_facts(args, config, found.pop("stats")), **found}
             atomic.write_json(out / "results.json", measured)
             atomic.write_text(out / "summary.txt", speaker_tables.summary(measured, args.exp / "results.json"))
-    atomic.write_text(args.exp / "results.json", (args.exp / "score" / "results.json").read_text(encoding="utf-8"))
-    print((args.exp / "score" / "summary.txt").read_text(encoding="utf-8"), end="")
+    results.publish(args.exp)
 
 
 def _genres(manifest: Path) -> dict[str, str]:
@@ -53,22 +52,10 @@ def _genres(manifest: Path) -> dict[str, str]:
 
 def _facts(args: argparse.Namespace, config: SpeakerConfig, stats: dict[str, Any]) -> dict[str, Any]:
     """What results.json says besides what was measured."""
-    stages = results.stages(args.exp)
-    return {
-        "task": "speaker",
-        "corpus": args.corpus,
-        "split": "test",
-        "exp": args.exp.resolve().name,
-        "command": args.command,
-        "commit": results.commit(Path(__file__).parents[1]),
-        "config_hash": config_file.digest(config),
-        "seed": config.seed,
-        "manifest_hash": results.manifest_hash(Path(config.data.dir)),
-        "architecture": "ivector" if config.task == "ivector" else config.model.architecture,
-        **stats,
-        "stages": stages,
-        "training_seconds": results.training_seconds(args.exp, stages),
-    }
+    architecture = "ivector" if config.task == "ivector" else config.model.architecture
+    measured = {"architecture": architecture, **stats}
+    around = results.describe(args.exp, args.corpus, args.command, config, measured)
+    return {"task": "speaker", **around}
 
 
 if __name__ == "__main__":

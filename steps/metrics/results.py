@@ -12,6 +12,8 @@ from typing import Any
 from steps.metrics.bootstrap import LEVEL, group_sums, interval, resampled_by
 from steps.metrics.config import ScoreConfig
 from steps.metrics.edit_distance import Scored, add_up
+from utils import atomic
+from utils import config as config_file
 
 SPLITS = ("train", "dev", "test")
 TRAINING_STAGE = 4
@@ -72,6 +74,30 @@ def stages(exp: Path) -> list[dict[str, Any]]:
     records = (json.loads(file.read_text(encoding="utf-8")) for file in sorted((exp / ".stages").glob("*.json")))
     done = [record for record in records if record.get("state") == "done" and "seconds" in record]
     return [{name: record[name] for name in ("stage", "title", "seconds")} for record in done]
+
+
+def describe(exp: Path, corpus: str, command: str, config: Any, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """What results.json of any task says of the run in `exp` around what was `measured`."""
+    done = stages(exp)
+    return {
+        "corpus": corpus,
+        "split": "test",
+        "exp": exp.resolve().name,
+        "command": command,
+        "commit": commit(Path(__file__).parents[2]),
+        "config_hash": config_file.digest(config),
+        "seed": config.seed,
+        "manifest_hash": manifest_hash(Path(config.data.dir)),
+        **measured,
+        "stages": done,
+        "training_seconds": training_seconds(exp, done),
+    }
+
+
+def publish(exp: Path) -> None:
+    """Copies EXP/score/results.json to EXP/results.json, and prints EXP/score/summary.txt."""
+    atomic.write_text(exp / "results.json", (exp / "score" / "results.json").read_text(encoding="utf-8"))
+    print((exp / "score" / "summary.txt").read_text(encoding="utf-8"), end="")
 
 
 def training_seconds(exp: Path, done: list[dict[str, Any]]) -> float | None:
