@@ -4,7 +4,6 @@ Embeddings are centred, projected by LDA (or not), given length 1, and compared 
 normalised (or not). `config.CHAINS` names the combinations.
 """
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from steps.backend.lda import Lda
 from steps.backend.normalisation import as_norm, cohort_statistics, s_norm
 from steps.backend.plda import TwoCovariancePlda
 from steps.backend.scatter import one_hot
+from steps.inference.arrays import read_arrays
 
 FORMAT = 1  # of the file
 
@@ -116,8 +116,7 @@ class Backend:
     def load(cls, path: Path | str) -> "Backend":
         """The inverse of `save`: scores are equal. Raises OSError, or ValueError for another kind of file."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                found = dict(arrays)
+            found = read_arrays(path)
             name, form = str(found.pop("name")), int(found.pop("format"))
             if form != FORMAT or name not in CHAINS:
                 raise ValueError(f"format {form}, chain '{name}'")
@@ -127,7 +126,7 @@ class Backend:
             if parts["plda"]:
                 plda = TwoCovariancePlda(found["plda_mean"], found["plda_within"], found["plda_between"])
             return cls(name, found["mean"], lda, plda, found["cohort"], int(found["top_n"]))
-        except (KeyError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise ValueError(f"{path} holds no back end that this version reads ({error}); fit it again") from error
 
     def _sides(

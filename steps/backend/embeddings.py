@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from steps.inference.arrays import read_arrays
+
 STATS = "stats.json"
 
 
@@ -61,8 +63,8 @@ class Embeddings:
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist; steps.extract_embeddings (stage 6) makes it")
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return cls(arrays["ids"].tolist(), arrays["vectors"], arrays["speakers"].tolist(), arrays["seconds"])
+            arrays = read_arrays(file)
+            return cls(arrays["ids"].tolist(), arrays["vectors"], arrays["speakers"].tolist(), arrays["seconds"])
         except (KeyError, ValueError, OSError) as error:
             raise ValueError(f"{file} holds no embeddings: {error}") from error
 

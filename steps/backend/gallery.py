@@ -4,13 +4,13 @@ import contextlib
 import fcntl
 import time
 import unicodedata
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from steps.inference.arrays import read_arrays
 from utils import atomic
 
 FORMAT = 1  # of the file
@@ -91,17 +91,17 @@ class Gallery:
         if not path.is_file():
             raise FileNotFoundError(f"there is no gallery {path}; steps.enroll_speakers makes it")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                if int(arrays["format"]) != FORMAT:
-                    raise ValueError(f"format {int(arrays['format'])}, expected {FORMAT}")
-                names, ends = arrays["names"].tolist(), np.cumsum(arrays["counts"])[:-1]
-                vectors, seconds = (np.split(arrays[key], ends) for key in ("vectors", "seconds"))
-                files = [part.tolist() for part in np.split(arrays["files"], ends)]
-                found = cls(str(arrays["model"]), str(arrays["backend"]))
-                for name, *parts in zip(names, vectors, seconds, files, strict=bool(names)):
-                    found.speakers[name] = Speaker(*parts)
-                return found
-        except (KeyError, ValueError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            arrays = read_arrays(path)
+            if int(arrays["format"]) != FORMAT:
+                raise ValueError(f"format {int(arrays['format'])}, expected {FORMAT}")
+            names, ends = arrays["names"].tolist(), np.cumsum(arrays["counts"])[:-1]
+            vectors, seconds = (np.split(arrays[key], ends) for key in ("vectors", "seconds"))
+            files = [part.tolist() for part in np.split(arrays["files"], ends)]
+            found = cls(str(arrays["model"]), str(arrays["backend"]))
+            for name, *parts in zip(names, vectors, seconds, files, strict=bool(names)):
+                found.speakers[name] = Speaker(*parts)
+            return found
+        except (KeyError, ValueError, TypeError) as error:
             raise ValueError(f"{path} is no gallery that this version reads ({error}); enrol again") from error
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from steps.inference.arrays import read_arrays
 from utils import atomic
 
 NAMES = {"target": 1, "nontarget": 0}
@@ -116,9 +117,9 @@ class Trials:
     def load(cls, path: Path | str) -> "Trials":
         """What `save` wrote. Raises ValueError for another file."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                models, tests, labels = (arrays[name] for name in ("models", "tests", "labels"))
-        except (KeyError, ValueError, EOFError) as error:
+            arrays = read_arrays(path)
+            models, tests, labels = (arrays[name] for name in ("models", "tests", "labels"))
+        except (KeyError, ValueError) as error:
             raise ValueError(f"{path} does not hold trials as Trials.save writes them: {error}") from error
         return cls(models.tolist(), tests.tolist(), labels)
 
