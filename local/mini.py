@@ -11,10 +11,8 @@ configuration are those of MiniConfig in `local.mini_plan`. The same configurati
 The second command is AISHELL-1's preparation, and adds recordings_noise.jsonl.gz from the corpus's own noise.
 """
 
-import dataclasses
 import functools
 import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -24,6 +22,7 @@ import soundfile
 
 from local import aishell, command, mini_room, noise, preparation
 from local.jobs import parallel
+from local.mini_files import make_room, plan_lines
 from local.mini_lexicon import lexicon
 from local.mini_plan import MiniConfig, Noise, Recording, make_noise_plan, make_plan
 from local.mini_sound import render
@@ -40,7 +39,7 @@ def synthesise(corpus_dir: Path, settings: MiniConfig, num_jobs: int = 1) -> Non
     Raises ValueError when `corpus_dir` holds something else, and StaleOutputError when it holds a mini corpus
     of another configuration.
     """
-    _make_room(corpus_dir)
+    make_room(corpus_dir, aishell.TRANSCRIPT)
     plan = make_plan(settings)
     noises = make_noise_plan(settings, plan)
     made_from = {**config.to_dict(settings), "plan": _digest(plan, noises), "sound": SOUND}
@@ -61,15 +60,6 @@ def prepare(corpus_dir: Path, out_dir: Path | str, on_bad_data: str = "stop", nu
         noise.prepare(corpus_dir / NOISE, out_dir, on_bad_data, num_jobs)
 
 
-def _make_room(corpus_dir: Path) -> None:
-    """Removes an empty folder of that name and what killed runs left; refuses a folder with other content."""
-    atomic.clear(corpus_dir)
-    if corpus_dir.is_dir() and not any(corpus_dir.iterdir()):
-        corpus_dir.rmdir()
-    if corpus_dir.exists() and not (corpus_dir / aishell.TRANSCRIPT).is_file():
-        raise ValueError(f"{corpus_dir} is not empty and holds no mini corpus; choose another --corpus-dir")
-
-
 def _write_texts(folder: Path, plan: Sequence[Recording], noises: Sequence[Noise]) -> None:
     """Transcripts, lexicon, speakers and plans."""
     genders = {recording.speaker.removeprefix("S"): recording.voice.gender for recording in plan}
@@ -77,17 +67,13 @@ def _write_texts(folder: Path, plan: Sequence[Recording], noises: Sequence[Noise
     atomic.write_text(folder / aishell.LEXICON, "\n".join(lexicon(vocabulary())) + "\n")
     speakers = "".join(f"{speaker} {gender}\n" for speaker, gender in genders.items())
     atomic.write_text(folder / "resource_aishell/speaker.info", speakers)
-    atomic.write_text(folder / "plan.jsonl", _lines(plan))
-    atomic.write_text(folder / NOISE / "plan.jsonl", _lines(noises))
-
-
-def _lines(items: Sequence[Recording | Noise]) -> str:
-    return "".join(json.dumps(dataclasses.asdict(item), ensure_ascii=False) + "\n" for item in items)
+    atomic.write_text(folder / "plan.jsonl", plan_lines(plan))
+    atomic.write_text(folder / NOISE / "plan.jsonl", plan_lines(noises))
 
 
 def _digest(plan: Sequence[Recording], noises: Sequence[Noise]) -> str:
     """Changes with the grammar, the pronunciations and the voices, which the configuration does not show."""
-    content = _lines(plan) + _lines(noises) + "\n".join(lexicon(vocabulary()))
+    content = plan_lines(plan) + plan_lines(noises) + "\n".join(lexicon(vocabulary()))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

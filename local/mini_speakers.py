@@ -12,7 +12,6 @@ recordings_noise.jsonl.gz and recordings_rir.jsonl.gz from noise/ and rirs/. The
 in no training voice as long as --dev-speakers and --seed stay as they are.
 """
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -27,6 +26,7 @@ import soundfile
 
 from local import cnceleb, command, mini_room, noise, preparation
 from local.jobs import parallel
+from local.mini_files import make_room, plan_lines
 from local.mini_plan import MiniConfig, Noise, make_noise_plan
 from local.mini_rirs import Room, make_rooms
 from local.mini_speaker_plan import MiniSpeakersConfig, Spoken, is_second, make_plan
@@ -45,23 +45,19 @@ def synthesise(corpus_dir: Path, settings: MiniSpeakersConfig, num_jobs: int = 1
     Raises ValueError when `corpus_dir` holds something else, and StaleOutputError when it holds a corpus of another
     configuration.
     """
-    atomic.clear(corpus_dir)
-    if corpus_dir.is_dir() and not any(corpus_dir.iterdir()):
-        corpus_dir.rmdir()
-    if corpus_dir.exists() and not (corpus_dir / PLAN).is_file():
-        raise ValueError(f"{corpus_dir} is not empty and holds no mini corpus; choose another --corpus-dir")
+    make_room(corpus_dir, PLAN)
     plan, rooms = make_plan(settings), make_rooms(settings.rirs, settings.seed)
     noises = make_noise_plan(
         MiniConfig(settings.seed, noises=settings.noises, noise_seconds=settings.noise_seconds), plan
     )
-    digest = hashlib.sha256("".join(map(_lines, (plan, noises, rooms))).encode()).hexdigest()[:16]
+    digest = hashlib.sha256("".join(map(plan_lines, (plan, noises, rooms))).encode()).hexdigest()[:16]
     made_from = {**config.to_dict(settings), "plan": digest, "sound": SOUND, "espeak": version("espeakng-loader")}
     with provenance.make(corpus_dir, made_from) as folder:
         if folder is None:
             return
         logging.info("synthesising %d utterances with %d jobs", len(plan), num_jobs)
         for path, items in ((PLAN, plan), (NOISE / "plan.jsonl", noises), (RIRS / "plan.jsonl", rooms)):
-            atomic.write_text(folder / path, _lines(items))
+            atomic.write_text(folder / path, plan_lines(items))
         _render(folder, settings.seed, [*noises, *rooms, *plan], num_jobs)
         _write_lists(folder, plan)
     logging.info("%s: %d utterances, plan %s", corpus_dir, len(plan), digest)
@@ -89,10 +85,6 @@ def held_out_speakers(corpus_dir: Path) -> int:
     with (corpus_dir / PLAN).open(encoding="utf-8") as lines:
         plan = [json.loads(line) for line in lines]
     return len({utterance["speaker"] for utterance in plan if utterance["split"] == "dev"})
-
-
-def _lines(items: Sequence[Spoken | Room | Noise]) -> str:
-    return "".join(json.dumps(dataclasses.asdict(item), ensure_ascii=False) + "\n" for item in items)
 
 
 def _render(folder: Path, seed: int, items: Sequence[Spoken | Room | Noise], jobs: int) -> None:

@@ -15,6 +15,7 @@ from lhotse import RecordingSet, SupervisionSet
 from lhotse.recipes import prepare_aishell
 
 from local import mini, mini_plan
+from local.mini_files import make_room
 from local.mini_speech import speak
 from local.mini_voices import Voice
 
@@ -115,7 +116,7 @@ def test_a_folder_with_other_content_is_refused_and_an_empty_one_used(tmp_path: 
         mini.main(["--download", "--corpus-dir", str(tmp_path / "full"), *SMALL])
     assert (tmp_path / "full/thesis.txt").exists()
     (tmp_path / "empty").mkdir()
-    mini._make_room(tmp_path / "empty")
+    make_room(tmp_path / "empty", "transcript")
     assert not (tmp_path / "empty").exists()
 
 
