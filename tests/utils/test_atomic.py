@@ -194,12 +194,12 @@ def test_remove_takes_whatever_is_there(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_removed_and_that_of_a_living_one_is_not(tmp_path):
-    path = tmp_path / "x-1"
+def test_what_a_killed_process_left_is_removed_and_that_of_a_living_one_is_not(tmp_path, root):
+    path, environment = tmp_path / "x-1", {"PYTHONPATH": str(root)}
     program = "import os, sys; from utils import atomic\n"
     program += "with atomic.output(sys.argv[1]) as out: out.mkdir(); (out / 'a').touch(); os.kill(os.getpid(), 9)"
     for name in ("x-1", "1"):  # the second is another output, whose name ends like this one's
-        subprocess.run([sys.executable, "-c", program, str(tmp_path / name)], check=False, env={"PYTHONPATH": "."})
+        subprocess.run([sys.executable, "-c", program, str(tmp_path / name)], check=False, env=environment)
     dead = leftovers(tmp_path)
     assert len(dead) == 2
     with atomic.output(path) as own:
