@@ -1,6 +1,7 @@
 """Configuration of the models (no torch here)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -81,3 +82,34 @@ class IvectorConfig:
                 raise ValueError(f"ivector.{name} must be 0 or more, got {getattr(self, name)}")
         if not 0 < self.variance_floor < 1:
             raise ValueError(f"ivector.variance_floor is a share between 0 and 1, got {self.variance_floor}")
+
+
+SEPARATORS = (
+    "conv_tasnet",
+    "dprnn_tasnet",
+    "dptnet",
+    "sudormrf",
+    "sudormrf_improved",
+    "voicefilter",
+    "demucs",
+    "dccrn",
+    "dcunet",
+    "gtcrn",
+    "fast_enhancer",
+)
+
+
+@dataclass
+class SeparatorConfig:
+    """A network from one waveform to one or several.
+
+    `sizes` are the arguments of the architecture's class other than the number of sources, under asteroid's or
+    denoiser's names; what is not given is as published.
+    """
+
+    architecture: str = "conv_tasnet"
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.architecture not in SEPARATORS:
+            raise ValueError(f"model.architecture: one of {', '.join(SEPARATORS)}; got '{self.architecture}'")
