@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from local.jobs import parallel
 from local.problems import Reason
+from utils.parallel import parallel
 
 FRAME_SECONDS = 0.025
 BLOCK_FRAMES = 2400  # one minute at a time, so that an hour-long recording fits in memory

@@ -21,13 +21,13 @@ from pathlib import Path
 import soundfile
 
 from local import aishell, command, mini_room, noise, preparation
-from local.jobs import parallel
 from local.mini_files import make_room, plan_lines
 from local.mini_lexicon import lexicon
 from local.mini_plan import MiniConfig, Noise, Recording, make_noise_plan, make_plan
 from local.mini_sound import render
 from local.mini_text import vocabulary
 from utils import atomic, cli, config, provenance
+from utils.parallel import parallel
 
 SOUND = 1  # raise it when the same plan is to sound different
 NOISE = Path("noise")

@@ -25,7 +25,6 @@ import numpy as np
 import soundfile
 
 from local import cnceleb, command, mini_room, noise, preparation
-from local.jobs import parallel
 from local.mini_files import make_room, plan_lines
 from local.mini_plan import MiniConfig, Noise, make_noise_plan
 from local.mini_rirs import Room, make_rooms
@@ -33,6 +32,7 @@ from local.mini_speaker_plan import MiniSpeakersConfig, Spoken, is_second, make_
 from local.mini_speaker_sound import render
 from local.speaker_choices import Choices, add_options
 from utils import atomic, cli, config, provenance
+from utils.parallel import parallel
 
 SOUND = 1  # raise it when the same plan is to sound different
 FIRST, SECOND = Path("CN-Celeb_flac"), Path("CN-Celeb2_flac")

@@ -47,7 +47,7 @@ class Mixture:
     sources: tuple[Source, ...]
     noise: Noise | None = None
     overlap: float = 1.0  # share of the shortest source during which another one is heard
-    level_difference: float = 0.0  # dB of the first source above the second, in mean power of what is heard
+    level_difference: float = 0.0  # dB of the first source above the second, in mean power of the whole utterances
     guard: float = 1.0  # common gain that keeps peaks below `mixtures.peak`
     seed: int = 0
 

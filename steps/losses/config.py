@@ -52,3 +52,23 @@ class SpeakerLossConfig:
             raise ValueError(f"loss.subcenters and loss.inter_topk are for am and aam; leave them out with {self.kind}")
         if self.exponent < 1 or not 0 < self.positive_weight < 1:
             raise ValueError("loss.exponent must be 1 or more, loss.positive_weight between 0 and 1")
+
+
+SEPARATION_LOSSES = ("si_sdr", "sa_sdr")
+
+
+@dataclass
+class SeparationLossConfig:
+    """How estimates of several talkers are compared with the truth; all levels in dB."""
+
+    kind: str = "si_sdr"  # each source by itself at any scale, or sa_sdr: all sources together, at the right scale
+    soft_threshold: float = 30.0  # an estimate this good gains little by becoming better; at most 40
+    silence: float = 50.0  # a target this far below the mixture is silent: its estimate need only be quiet
+    zero_mean: bool = True  # take means off first, so that an offset of the recording counts for nothing
+
+    def __post_init__(self) -> None:
+        if self.kind not in SEPARATION_LOSSES:
+            raise ValueError(f"loss.kind: one of {', '.join(SEPARATION_LOSSES)}; got '{self.kind}'")
+        for name, most in (("soft_threshold", 40), ("silence", 100)):
+            if not 0 < getattr(self, name) <= most:
+                raise ValueError(f"loss.{name} is in dB, above 0 and at most {most}; got {getattr(self, name)}")

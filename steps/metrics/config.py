@@ -1,6 +1,7 @@
 """Configuration of scoring (no torch here)."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 
 @dataclass
@@ -55,3 +56,39 @@ class VerificationConfig:
                 raise ValueError(f"score.{name} must be at least {least}, got {getattr(self, name)}")
         if any(size < 2 for size in self.gallery_sizes):
             raise ValueError(f"score.gallery_sizes: expected at least 2 speakers, got {self.gallery_sizes}")
+
+
+SPEECH_METRICS = ("si_sdr", "sdr", "pesq_wb", "pesq_nb", "stoi", "estoi", "leak")
+
+
+@dataclass
+class SpeechScoreConfig:
+    """How separated and enhanced speech is measured, and in which buckets means are taken."""
+
+    metrics: list[str] = field(default_factory=lambda: list(SPEECH_METRICS))
+    zero_mean: bool = True  # SI-SDR of signals without their means, as asteroid's; torchmetrics' default keeps them
+    permute: bool = True  # SI-SDR finds which output is which talker; false: output i is talker i, as in extraction
+    frame_seconds: float = 0.02  # of frames in which a talker speaks or is silent
+    silence: float = -40.0  # dB; a talker's frames that far below the loudest one are silent
+    overlaps: list[float] = field(default_factory=lambda: [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])  # a mixture is of the nearest
+    level_edges: list[float] = field(default_factory=lambda: [-5.0, 0.0, 5.0])  # dB of a talker above the other
+    snr_edges: list[float] = field(default_factory=lambda: [0.0, 5.0, 10.0, 15.0])  # dB
+    resamples: int = 1000  # of the bootstrap
+    resample_by: str = "speakers"  # speakers: the mixtures of one talker, or pair of talkers, go together; mixture
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.metrics if name not in SPEECH_METRICS]
+        if unknown or "si_sdr" not in self.metrics:
+            raise ValueError(f"score.metrics: si_sdr and any of {', '.join(SPEECH_METRICS[1:])}; got {self.metrics}")
+        if self.resample_by not in ("speakers", "mixture"):
+            raise ValueError(f"score.resample_by: speakers or mixture, got '{self.resample_by}'")
+        for name in ("overlaps", "level_edges", "snr_edges"):
+            values = getattr(self, name)
+            if not values or any(low >= high for low, high in pairwise(values)):
+                raise ValueError(f"score.{name}: expected ascending numbers, got {values}")
+        if self.frame_seconds <= 0 or self.silence >= 0:
+            raise ValueError(
+                "score.frame_seconds is positive, score.silence negative (dB from a talker's loudest frame)"
+            )
+        if self.resamples < 100:
+            raise ValueError(f"score.resamples must be at least 100, got {self.resamples}")

@@ -12,11 +12,13 @@ from omegaconf import MISSING
 
 from steps.backend.config import BackendConfig
 from steps.data.config import AugmentConfig, DataConfig, FeatureConfig, SpeakerDataConfig, WaveAugmentConfig
+from steps.data.mixture_config import MixtureConfig, MixtureDataConfig
 from steps.decoding.config import DecodeConfig
 from steps.graph.config import GraphConfig, LangConfig, NgramConfig
-from steps.losses.config import CtcConfig, SpeakerLossConfig
-from steps.metrics.config import ScoreConfig, VerificationConfig
-from steps.models.config import ConformerConfig, ExtractorConfig, IvectorConfig
+from steps.inference.config import SeparateConfig
+from steps.losses.config import CtcConfig, SeparationLossConfig, SpeakerLossConfig
+from steps.metrics.config import ScoreConfig, SpeechScoreConfig, VerificationConfig
+from steps.models.config import ConformerConfig, ExtractorConfig, IvectorConfig, SeparatorConfig
 from steps.training.config import AverageConfig, TrainingConfig
 from utils import config
 
@@ -59,7 +61,28 @@ class SpeakerConfig:
     score: VerificationConfig = field(default_factory=VerificationConfig)
 
 
-SCHEMAS: dict[str, type] = {"asr": AsrConfig, "speaker": SpeakerConfig, "ivector": SpeakerConfig}
+@dataclass
+class SeparationConfig:
+    """Speech separation: everything that shapes one experiment."""
+
+    task: str = MISSING
+    seed: int = 0
+    mixtures: MixtureConfig = field(default_factory=MixtureConfig)
+    data: MixtureDataConfig = field(default_factory=MixtureDataConfig)
+    model: SeparatorConfig = field(default_factory=SeparatorConfig)
+    loss: SeparationLossConfig = field(default_factory=SeparationLossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    average: AverageConfig = field(default_factory=AverageConfig)
+    separate: SeparateConfig = field(default_factory=SeparateConfig)
+    score: SpeechScoreConfig = field(default_factory=SpeechScoreConfig)
+
+
+SCHEMAS: dict[str, type] = {
+    "asr": AsrConfig,
+    "speaker": SpeakerConfig,
+    "ivector": SpeakerConfig,
+    "separation": SeparationConfig,
+}
 
 
 def load_config(file: Path | str, overrides: Sequence[str] = ()) -> Any:

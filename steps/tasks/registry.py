@@ -5,7 +5,11 @@ from typing import Any
 
 from steps.tasks.base import Task
 
-TASKS = {"asr": ("steps.tasks.asr", "AsrTask"), "speaker": ("steps.tasks.speaker", "SpeakerTask")}
+TASKS = {
+    "asr": ("steps.tasks.asr", "AsrTask"),
+    "speaker": ("steps.tasks.speaker", "SpeakerTask"),
+    "separation": ("steps.tasks.separation", "SeparationTask"),
+}
 
 
 def build_task(config: Any) -> Task:

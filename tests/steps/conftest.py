@@ -25,3 +25,41 @@ def make_language() -> Callable[[Path, Sequence[str]], Units]:
         return units
 
     return make
+
+
+@pytest.fixture(scope="session")
+def talkers(tmp_path_factory) -> Path:
+    """data/<corpus> with cuts of train, dev and test (3 speakers of 3 utterances each), noises, rooms, and levels."""
+    import numpy as np
+    import soundfile
+    from lhotse import CutSet, Recording, RecordingSet
+    from lhotse.supervision import SupervisionSegment
+
+    from steps import measure_levels
+
+    folder = tmp_path_factory.mktemp("talkers")
+    rng = np.random.default_rng(0)
+
+    def record(name: str, wave: np.ndarray) -> Recording:
+        soundfile.write(folder / f"{name}.wav", wave.astype(np.float32), 16000, subtype="PCM_16")
+        return Recording.from_file(folder / f"{name}.wav")
+
+    for split in ("train", "dev", "test"):
+        cuts = []
+        for speaker in range(3):
+            for number in range(3):
+                time = np.arange(int(rng.uniform(1.2, 2.2) * 16000)) / 16000
+                voice = np.sin(2 * np.pi * (120 + 60 * speaker + 5 * number) * time) * (1 + np.sin(6 * time))
+                wave = 0.1 * rng.uniform(0.3, 1.0) * voice + 0.01 * rng.standard_normal(len(time))
+                cut = record(f"{split}-{speaker}-{number}", wave).to_cut()
+                segment = SupervisionSegment(cut.id, cut.id, 0.0, cut.duration, text="一", speaker=f"{split}{speaker}")
+                cut.supervisions = [segment]
+                cuts.append(cut)
+        CutSet.from_cuts(cuts).to_file(folder / f"cuts_{split}.jsonl.gz")
+    noises = [record(f"noise-{k}", 0.05 * rng.standard_normal(16000 * (2 + 12 * (k == 0)))) for k in range(4)]
+    RecordingSet.from_recordings(noises).to_file(folder / "recordings_noise.jsonl.gz")
+    decay = np.exp(-np.arange(4800) / 800)
+    rooms = [record(f"rir-{k}", np.r_[np.zeros(40), 0.5, 0.1 * decay * rng.standard_normal(4800)]) for k in range(4)]
+    RecordingSet.from_recordings(rooms).to_file(folder / "recordings_rir.jsonl.gz")
+    measure_levels.main(["--data", str(folder)])
+    return folder
