@@ -4,10 +4,15 @@ import argparse
 import json
 from pathlib import Path
 
-from steps.metrics import speaker_tables, tables
+from steps.metrics import speaker_tables, speech_tables, tables
 from utils import atomic, cli
 
-PAGES = {"asr": tables.results_page, "speaker": speaker_tables.results_page}
+PAGES = {
+    "asr": tables.results_page,
+    "speaker": speaker_tables.results_page,
+    "separation": speech_tables.results_page,
+    "enhancement": speech_tables.results_page,
+}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -17,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
         type=Path,
         nargs="+",
         metavar="results.json",
-        help="as steps.score_cer and steps.score_trials write it",
+        help="as steps.score_cer, steps.score_trials and steps.score_speech write it",
     )
     parser.add_argument("--out", type=Path, required=True, help="the file to write, such as RESULTS.md")
     args = parser.parse_args(argv)

@@ -16,6 +16,7 @@ set -euo pipefail
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 environment=.venv
 inputs=(requirements.txt constraints.txt)
+optional=requirements-optional.txt
 oldest=10 newest=14 # Python 3.x
 size="3 GB to download, 5 GB on disk"
 uv_version=0.13.8
@@ -30,7 +31,10 @@ die() {
 }
 
 # What the stamp of a finished environment holds: the place, since scripts in bin/ name it, and the requirements.
-wanted() { printf '%s\n' "$env" && cat "${inputs[@]}"; }
+wanted() {
+  printf '%s\n' "$env" && cat "${inputs[@]}"
+  [[ $environment != .venv || ! -f $optional ]] || cat "$optional"
+}
 works() { [[ -x $env/bin/python3 ]] && "$env/bin/python3" -c '' 2>/dev/null; }
 stamped() { [[ -f $stamp ]] && printf '%s' "$(<"$stamp")"; }
 up_to_date() { [[ -x $env/bin/python3 && "$(stamped)" == "$(wanted)" ]]; }
@@ -136,9 +140,21 @@ install() {
     "what was downloaded is kept, so start again when it is"
 }
 
+# Nothing that the recipes cannot do without; what it is for is said where it is missed.
+install_optional() {
+  [[ -f $optional ]] || return 0
+  if [[ $use_uv == true ]]; then
+    "$env/bin/uv" pip install --quiet --python "$env/bin/python3" -r "$optional" && return
+  else
+    "$env/bin/python3" -m pip install --quiet -r "$optional" && return
+  fi
+  say "$optional cannot be installed (above); going on without: scores will lack what it gives"
+}
+
 install_all() {
   if [[ $environment == .venv ]]; then
     install -r requirements.txt
+    install_optional
     return
   fi
   grep '^k2==' requirements-k2.txt >"$env/k2.txt"

@@ -100,7 +100,7 @@ def unit_vectors(vectors: np.ndarray, ids: list[str], folder: Path) -> np.ndarra
     wrong = np.flatnonzero(~((lengths > 0) & np.isfinite(lengths)).ravel())
     if len(wrong):
         raise ValueError(
-            f"{folder}: the embedding of {ids[wrong[0]]} has length {lengths[wrong[0], 0]:g}; look at its audio, and at "
-            f"the speaker model"
+            f"{folder}: the embedding of {ids[wrong[0]]} has length {lengths[wrong[0], 0]:g}; look at its audio, and "
+            f"at the speaker model"
         )
     return (vectors / lengths).astype(np.float32)

@@ -9,6 +9,7 @@ The files of its pipeline, in the order that data flows through them:
     steps/data/mixing.py          rows of the plan become sound       (steps.render_mixtures)
     steps/data/audit.py           nothing is in two splits            (steps.audit_mixtures)
     steps/data/separation.py      batches, with enrolment.py for the extraction of one talker
+    steps/tasks/mixture_task.py   what separation and enhancement have in common
     steps/models/separators.py    the networks, one in each file
     (another toolkit's weights)   taken over by name                  (steps.import_separator)
     steps/losses/separation.py    permutation-invariant losses
@@ -25,24 +26,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steps.data.loader import Batches
-from steps.data.mixture_corpus import NOISE, ROOMS, levels_file, plan_file
-from steps.data.separation import mixture_batches
-from steps.losses.separation import reorder, separation_loss, si_sdr, switch_rate
-from steps.models.separators import CONDITIONED, build_separator
+from steps.losses.separation import reorder, separation_loss, switch_rate
+from steps.models.separators import CONDITIONED
 from steps.tasks.base import Losses
 from steps.tasks.config import SeparationConfig
-from steps.training.checkpoint import load_checkpoint
-from utils import config as config_file
+from steps.tasks.mixture_task import MixtureTask, improvement_sums, load_network
 
 
-class SeparationTask:
-    """See `steps.tasks.base.Task`. With an architecture of CONDITIONED one talker is extracted, told by an embedding."""
-
-    best_metric = ("si_sdri", "max")
+class SeparationTask(MixtureTask):
+    """See `steps.tasks.base.Task`. An architecture of CONDITIONED extracts one talker, told by an embedding."""
 
     def __init__(self, config: SeparationConfig):
-        self.config = config
+        super().__init__(config)
         self.permutations: dict[str, tuple[int, ...]] = {}  # of dev mixtures, when they were last evaluated
         conditioned = config.model.architecture in CONDITIONED
         if conditioned != bool(config.data.enrolments):
@@ -50,25 +45,6 @@ class SeparationTask:
                 f"model.architecture={config.model.architecture} "
                 + ("needs data.enrolments: run.sh makes them with --speaker-model" if conditioned else "takes none")
             )
-
-    def build_model(self) -> nn.Module:
-        """The network, with as many outputs as there are talkers."""
-        return build_separator(self.config.model, source_count(self.config))
-
-    def batches(self, split: str, rank: int = 0, world_size: int = 1) -> Batches:
-        """See `steps.data.separation.mixture_batches`."""
-        return mixture_batches(self.config, split, rank, world_size)
-
-    def inputs(self) -> list[str]:
-        """The plans, or what they are drawn from, and the utterances."""
-        data = self.config.data
-        folder = Path(data.dir)
-        files = [folder / f"cuts_{split}.jsonl.gz" for split in ("train", "dev")]
-        files += [plan_file(folder, kind, split) for kind in data.kinds for split in ("train", "dev")]
-        if data.mixing == "dynamic":
-            files.append(levels_file(folder, "train"))
-        files += [file for file in (folder / NOISE, folder / ROOMS) if file.is_file()]
-        return [str(file) for file in files]
 
     def loss(self, model: nn.Module, batch: dict[str, Any], step: int) -> Losses:
         """The loss per mixture; in evaluation also the improvement of SI-SDR in dB, and which output is whose."""
@@ -78,8 +54,7 @@ class SeparationTask:
         count = float(len(batch["ids"]))
         if model.training:
             return Losses(found.loss.sum(), count)
-        improvement, heard = improvements(reorder(estimates, found.permutation), sources, mixture)
-        sums = {"si_sdri": (float(improvement[heard].sum()), float(heard.sum()))}
+        sums = improvement_sums(reorder(estimates, found.permutation), sources, mixture)
         order = dict(zip(batch["ids"], map(tuple, found.permutation.tolist()), strict=True))
         return Losses(found.loss.sum(), count, sums, outputs=order)
 
@@ -94,32 +69,11 @@ class SeparationTask:
         return {} if rate is None else {"pit_switch_rate": rate}
 
 
-def source_count(config: SeparationConfig) -> int:
-    """S, the number of sounds that the network puts out."""
-    return 1 if config.model.architecture in CONDITIONED else config.mixtures.speakers
-
-
 def estimate(model: nn.Module, batch: dict[str, Any]) -> Tensor:
     """The network's outputs (N, S, T) for a batch of `steps.data.separation.mixture_batches`."""
     return model(batch["mixture"], batch["enrolment"]) if "enrolment" in batch else model(batch["mixture"])
 
 
-def improvements(estimates: Tensor, sources: Tensor, mixture: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, S, T), (N, S, T), (N, T) -> SI-SDR improvement (N, S) in dB, and where the source is heard at all (N, S)."""
-    heard = sources.square().mean(dim=-1) > 1e-10
-    return si_sdr(estimates, sources) - si_sdr(mixture.unsqueeze(1).expand_as(sources), sources), heard
-
-
 def load_separator(path: Path, device: torch.device) -> tuple[nn.Module, SeparationConfig]:
-    """The network that a checkpoint of steps.average_checkpoints holds, ready to separate, and its configuration.
-
-    Raises ValueError for a checkpoint of another task.
-    """
-    state = load_checkpoint(path)
-    values = state.get("config", {})
-    if values.get("task") != "separation":
-        raise ValueError(f"{path} is a model of task '{values.get('task')}'; expected separation")
-    config = config_file.from_dict(SeparationConfig, values)
-    model = build_separator(config.model, source_count(config))
-    model.load_state_dict(state["model"])
-    return model.to(device).eval(), config
+    """See `steps.tasks.mixture_task.load_network`."""
+    return load_network(path, device, "separation")

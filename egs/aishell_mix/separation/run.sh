@@ -52,7 +52,7 @@ corpus_options=() manifest_options=() voice_options=() score_options=()
 read -r -a changes <<<"$overrides"
 [[ -z $speaker_model ]] || changes+=("data.enrolments=$exp/enrolments")
 [[ -z $speaker_model ]] || voice_options=(--enrolments "$exp/enrolments_test")
-[[ -z $asr_exp ]] || score_options+=(--asr-checkpoint "$asr_exp/checkpoints/averaged.pt" --asr-lang "$asr_exp/lang")
+[[ -z $asr_exp ]] || score_options+=(--asr-checkpoint "$asr_exp/checkpoints/averaged.pt" --asr-lang "$asr_exp/lang" --cuts "$data/cuts_test.jsonl.gz")
 [[ -z $dnsmos_dir ]] || score_options+=(--dnsmos-dir "$dnsmos_dir")
 settings=(--config "$conf" "seed=$seed" "data.dir=$data" "${changes[@]}")
 IFS=, read -r -a kinds <<<"$sets"
@@ -113,7 +113,7 @@ if stage 7 "score" --in "$exp/estimates_${kinds[0]}_test" --out "$exp/results.js
   for kind in "${kinds[@]}"; do
     $decode_cmd --num-threads 1 JOB=1:"$nj" "$exp/log/measure_$kind.JOB.log" python3 -m steps.measure_speech \
       --config "$exp/config.yaml" --plan "$data/plan_${kind}_test.jsonl.gz" --references "$data/mixtures_${kind}_test" \
-      --estimates "$exp/estimates_${kind}_test" --cuts "$data/cuts_test.jsonl.gz" "${score_options[@]}" \
+      --estimates "$exp/estimates_${kind}_test" "${score_options[@]}" \
       --out "$exp/measures_${kind}_test/JOB" --job JOB --num-jobs "$nj"
   done
   python3 -m steps.score_speech --exp "$exp" --sets "${kinds[@]/%/_test}" --corpus "$name" --command "$stage_command"
