@@ -90,6 +90,7 @@ SEPARATORS = (
     "dptnet",
     "sudormrf",
     "sudormrf_improved",
+    "blstm_mask",
     "voicefilter",
     "demucs",
     "dccrn",

@@ -14,6 +14,7 @@ CLASSES = {
     "dptnet": ("steps.models.dptnet", "DPTNet"),
     "sudormrf": ("steps.models.sudormrf", "SuDORMRFNet"),
     "sudormrf_improved": ("steps.models.sudormrf", "SuDORMRFImprovedNet"),
+    "blstm_mask": ("steps.models.blstm_mask", "BlstmMask"),
     "voicefilter": ("steps.models.voicefilter", "VoiceFilter"),
     "demucs": ("steps.models.demucs", "Demucs"),
     "dccrn": ("steps.models.dccrn", "DCCRNet"),
