@@ -1,6 +1,6 @@
 """Configuration of the losses (no torch here)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -72,3 +72,44 @@ class SeparationLossConfig:
         for name, most in (("soft_threshold", 40), ("silence", 100)):
             if not 0 < getattr(self, name) <= most:
                 raise ValueError(f"loss.{name} is in dB, above 0 and at most {most}; got {getattr(self, name)}")
+
+
+@dataclass
+class EnhancementLossConfig:
+    """What an enhanced waveform is compared by: a sum of losses, each times its weight; 0 leaves one out.
+
+    STFTs are [n_fft, hop, window] in samples, those given here for 16 kHz.
+    """
+
+    l1: float = 1.0  # mean distance of samples
+    stft: float = 0.5  # spectral convergence and distance of log magnitudes, the mean over resolutions
+    si_sdr: float = 0.0  # minus SI-SDR in dB: its weight is small beside the others'
+    compressed: float = 0.0  # squared distance of spectra whose magnitudes are raised to `exponent`
+    resolutions: list[list[int]] = field(
+        default_factory=lambda: [[512, 50, 240], [1024, 120, 600], [2048, 240, 1200]]  # of stft
+    )
+    frames: list[int] = field(default_factory=lambda: [512, 256, 512])  # the STFT of compressed
+    exponent: float = 0.3
+    complex_share: float = 0.3  # of compressed: real and imaginary parts; the rest are magnitudes
+    soft_threshold: float = 30.0  # of si_sdr, in dB: an estimate this good gains little by becoming better
+    silence: float = 50.0  # dB; a target this far below the mixture is silent, and is compared with the mixture's level
+
+    def __post_init__(self) -> None:
+        if min(self.l1, self.stft, self.si_sdr, self.compressed) < 0:
+            raise ValueError("loss: weights are 0 or more (l1, stft, si_sdr, compressed)")
+        if not self.l1 + self.stft + self.compressed > 0:
+            raise ValueError(
+                "loss: one of l1, stft and compressed needs a weight above 0, since si_sdr leaves open how loud the "
+                "output is, and its sign"
+            )
+        for sizes in (*self.resolutions, self.frames):
+            if len(sizes) != 3 or not 1 <= sizes[1] <= sizes[2] <= sizes[0]:
+                raise ValueError(
+                    f"loss.resolutions and loss.frames: [n_fft, hop, window], hop <= window <= n_fft; got {sizes}"
+                )
+        if not self.resolutions:
+            raise ValueError("loss.resolutions needs at least one; loss.stft=0 leaves the whole loss out")
+        if not 0 < self.exponent <= 1 or not 0 <= self.complex_share <= 1:
+            raise ValueError("loss.exponent lies in 0..1 and is not 0, loss.complex_share in 0..1")
+        if not 0 < self.soft_threshold <= 40 or not 0 < self.silence <= 100:
+            raise ValueError("loss.soft_threshold is in dB, above 0 and at most 40, loss.silence at most 100")

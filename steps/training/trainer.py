@@ -18,6 +18,7 @@ from tqdm import tqdm
 from steps.tasks.base import Losses, Task
 from steps.training import checkpoint
 from steps.training.dist import World
+from steps.training.doctor import Doctor
 from steps.training.guard import NonFiniteGuard
 from steps.training.meters import Clock, Journal, Meter
 from steps.training.optim import build_optimizer, learning_rate
@@ -42,7 +43,8 @@ class Trainer:
         self.dtype = autocast_dtype(self.config.precision, world.device)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.dtype is torch.float16)
         self.average = checkpoint.RunningAverage()
-        self.guard = NonFiniteGuard(self.config, world, folder)
+        self.doctor = Doctor(self.model, self._loss)
+        self.guard = NonFiniteGuard(self.config, world, folder, self.doctor)
 
         self.batches = task.batches("train", world.rank, world.size)
         self.valid_batches = task.batches("dev", world.rank, world.size)
@@ -96,6 +98,7 @@ class Trainer:
 
     def _train_step(self, group: list[dict[str, Any]], meter: Meter) -> float:
         """One optimiser step on the batches of `group`; returns its learning rate."""
+        self.doctor.remember()
         self.wrapped.train()
         self.optimizer.zero_grad(set_to_none=True)
         losses = [self._backward(batch, last=batch is group[-1]) for batch in group]
