@@ -1,8 +1,11 @@
 """Write the audio of a plan: mix, s1, s2 ..., noise as 24-bit FLAC, of which mix is the sum to the last bit."""
 
 import argparse
+import contextlib
 import functools
+import itertools
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from steps.tasks.config import load_config
@@ -19,27 +22,33 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     config = load_config(args.config, args.overrides)
-    for kind in config.mixtures.sets:
-        for split in args.split:
+    early = config.mixtures.early_seconds
+    with contextlib.ExitStack() as stack:
+        folders = {}
+        for kind, split in itertools.product(config.mixtures.sets, args.split):
             plan, output = args.data / f"plan_{kind}_{split}.jsonl.gz", args.data / f"mixtures_{kind}_{split}"
-            early = config.mixtures.early_seconds
-            with provenance.make(output, {"early_seconds": early}, [plan]) as folder:
-                if folder is not None:
-                    _render(plan, args.data, split, folder, early, args.num_jobs)
-                    logging.info("%s is rendered", output)
+            folder = stack.enter_context(provenance.make(output, {"early_seconds": early}, [plan]))
+            if folder is not None:
+                folders[plan] = folder
+        if folders:
+            _render(args.data, folders, early, args.num_jobs)
 
 
-def _render(plan: Path, data: Path, split: str, folder: Path, early_seconds: float, num_jobs: int) -> None:
+def _render(data: Path, folders: Mapping[Path, Path], early_seconds: float, num_jobs: int) -> None:
+    """By one pool of processes, which take longer to start than a small corpus takes them."""
     from steps.data import mixing
     from steps.data.mixture import read_plan
     from utils.parallel import parallel
 
-    mixtures = read_plan(plan).mixtures
-    for part in mixing.parts_of(mixtures):
-        (folder / part).mkdir(parents=True)
-    write = functools.partial(mixing.render_to, data, split, early_seconds, folder)
-    for _ in parallel(write, mixtures, num_jobs):
+    rows = []
+    for plan, folder in folders.items():
+        mixtures = read_plan(plan).mixtures
+        for part in mixing.parts_of(mixtures):
+            (folder / part).mkdir(parents=True)
+        rows += [(folder, mixture) for mixture in mixtures]
+    for _ in parallel(functools.partial(mixing.render_to, data, early_seconds), rows, num_jobs):
         pass
+    logging.info("%d mixtures rendered", len(rows))
 
 
 if __name__ == "__main__":

@@ -150,9 +150,11 @@ def parts_of(mixtures: Iterable[Mixture]) -> list[str]:
     return list(found)
 
 
-def render_to(data: Path, split: str, early_seconds: float, folder: Path, mixture: Mixture) -> None:
-    """Renders one mixture of the corpus in `data` and writes it below `folder`."""
-    write_rendered(render(mixture, _corpus(data, split, mixture.sampling_rate), early_seconds), mixture, folder)
+def render_to(data: Path, early_seconds: float, row: tuple[Path, Mixture]) -> None:
+    """Renders one mixture of the corpus in `data` and writes it below a folder: (folder, mixture)."""
+    folder, mixture = row
+    sounds = _corpus(data, mixture.split, mixture.sampling_rate)
+    write_rendered(render(mixture, sounds, early_seconds), mixture, folder)
 
 
 @functools.cache

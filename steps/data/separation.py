@@ -10,7 +10,7 @@ import torch
 
 from steps.data.enrolment import Enrolments
 from steps.data.loader import Batches
-from steps.data.mixing import Rendered, Sounds, render
+from steps.data.mixing import Sounds, render
 from steps.data.mixture import Mixture
 from steps.data.mixture_config import MixtureConfig, MixtureDataConfig
 from steps.data.mixture_corpus import make_planner, read_plans, sound_cuts

@@ -6,7 +6,6 @@ A frame takes one product of matrices for each layer, and there are few frames: 
 dilated convolutions over a thousand frames a second do.
 """
 
-import torch
 from torch import Tensor, nn
 
 from steps.models.recurrent import outputs

@@ -32,7 +32,7 @@ def test_the_mixture_is_the_sum_of_its_parts(talkers, kind, rate, tmp_path):
         assert made.mixture.shape == (mixture.samples,)
         assert np.array_equal(made.mixture.astype(np.float64), made.sources.sum(0, np.float64) + made.noise)
         assert np.abs(made.mixture).max() <= 0.9 + 1e-4
-        render_to(talkers, "test", 0.05, tmp_path, mixture)
+        render_to(talkers, 0.05, (tmp_path, mixture))
         read = {p.parent.name: soundfile.read(p, dtype="float32") for p in tmp_path.glob(f"*/{mixture.id}.flac")}
         assert {rate} == {found for _, found in read.values()}
         assert np.array_equal(read["mix"][0], made.mixture)
