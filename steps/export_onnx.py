@@ -3,7 +3,12 @@
 The graph is run in onnxruntime and compared with the model at several lengths; one that differs is not kept. What the
 model is comes from the checkpoint's configuration:
 
-  task: speaker    features to embeddings, for sherpa-onnx; --backend adds the calibration and the thresholds
+  task: speaker        features to embeddings, for sherpa-onnx; --backend adds the calibration and the thresholds
+  task: separation     mixtures to sources, waveforms both, for steps.run_onnx
+  task: enhancement    the same with one source
+
+--int8 writes separators and enhancers with weights of 8 bits as well, and says what that costs in SI-SDR on the
+recordings of --mixtures.
 """
 
 import argparse
@@ -14,39 +19,67 @@ from utils import cli, provenance
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="steps.export_onnx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="steps.export_onnx", description=__doc__, formatter_class=form)
     parser.add_argument("--checkpoint", type=Path, required=True, help="model, as stages 4 and 5 write it")
-    parser.add_argument("--backend", type=Path, required=True, help="EXP/score/backend of stage 7")
+    parser.add_argument("--backend", type=Path, help="of a speaker model: EXP/score/backend of stage 7")
     parser.add_argument("--out", type=Path, required=True, help="ONNX file to write, such as EXP/model.onnx")
     parser.add_argument("--language", default="zh", help="of the training speech, for the metadata (default zh)")
+    parser.add_argument("--int8", type=Path, metavar="OUT", help="of a separator or enhancer: second file, with 8 bits")
+    parser.add_argument("--mixtures", type=Path, help="folder of audio to measure 8 bits on: data/.../mixtures_x/mix")
     args = parser.parse_args(argv)
+    if (args.int8 is None) != (args.mixtures is None):
+        parser.error("--int8 and --mixtures go together")
 
-    with provenance.make(args.out, {"language": args.language}, [args.checkpoint, args.backend]) as out:
+    inputs = [args.checkpoint, *([args.backend] if args.backend else [])]
+    with provenance.make(args.out, {"language": args.language}, inputs) as out:
         if out is not None:
             _export(args, out)
+    if args.int8:
+        with provenance.make(args.int8, {}, [args.out, args.mixtures]) as out:
+            if out is not None:
+                _export_int8(args, out)
 
 
 def _export(args: argparse.Namespace, out: Path) -> None:
     from steps.training.checkpoint import load_checkpoint  # torch: not needed to find that all is done
 
-    match load_checkpoint(args.checkpoint).get("config", {}).get("task"):
+    task = load_checkpoint(args.checkpoint).get("config", {}).get("task")
+    if task == "speaker" and (args.backend is None or args.int8):
+        raise ValueError(
+            f"{args.checkpoint} is a speaker model: it needs --backend EXP/score/backend, and has no --int8"
+        )
+    if task in ("separation", "enhancement") and args.backend:
+        raise ValueError(f"{args.checkpoint} is a model of {task}, which has no back end: leave --backend out")
+    match task:
         case "speaker":
             from steps.export.speaker import export_speaker
 
             found = export_speaker(args.checkpoint, args.backend, out, args.language)
+        case "separation" | "enhancement":
+            from steps.export.separation import export_separator
+
+            found = export_separator(args.checkpoint, out)
         case "ivector":
             raise ValueError(
                 f"{args.checkpoint} holds i-vectors, which are no network and have no ONNX graph: "
                 f"steps.enroll_speakers and steps.identify_speaker use it as it is"
             )
-        case task:
-            raise ValueError(f"{args.checkpoint} is a model of task '{task}'; those of task speaker can be exported")
+        case _:
+            known = "speaker, separation and enhancement"
+            raise ValueError(f"{args.checkpoint} is a model of task '{task}'; those of {known} can be exported")
     logging.info(
         "%s: %.1f MB; in onnxruntime cosine %.7f and largest difference %.1e of the largest value",
         args.out, out.stat().st_size / 1e6, found.cosine, found.relative,
     )  # fmt: skip
+
+
+def _export_int8(args: argparse.Namespace, out: Path) -> None:
+    from steps.export.separation import export_int8, read_mixtures
+
+    value = export_int8(args.out, out, read_mixtures(args.mixtures, args.out))
+    size = out.stat().st_size / 1e6
+    logging.info("%s: %.1f MB; SI-SDR %.1f dB against float32, median", args.int8, size, value)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,18 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from steps.reporting import asr, sections, speaker
+from steps.reporting import asr, sections, separation, speaker
 from steps.reporting.page import page
 from steps.reporting.run import read_run
 from steps.reporting.sound import Sound
 from utils import atomic, cli
 
-TASKS = {"asr": asr.sections, "speaker": speaker.sections}
+TASKS = {
+    "asr": asr.sections,
+    "speaker": speaker.sections,
+    "separation": separation.sections,
+    "enhancement": separation.sections,
+}
 
 
 def main(argv: list[str] | None = None) -> None:

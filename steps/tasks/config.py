@@ -12,11 +12,11 @@ from omegaconf import MISSING
 
 from steps.backend.config import BackendConfig
 from steps.data.config import AugmentConfig, DataConfig, FeatureConfig, SpeakerDataConfig, WaveAugmentConfig
-from steps.data.mixture_config import MixtureConfig, MixtureDataConfig
+from steps.data.mixture_config import MixtureConfig, MixtureDataConfig, SetSize
 from steps.decoding.config import DecodeConfig
 from steps.graph.config import GraphConfig, LangConfig, NgramConfig
-from steps.inference.config import SeparateConfig
-from steps.losses.config import CtcConfig, SeparationLossConfig, SpeakerLossConfig
+from steps.inference.config import EnhanceConfig, SeparateConfig
+from steps.losses.config import CtcConfig, EnhancementLossConfig, SeparationLossConfig, SpeakerLossConfig
 from steps.metrics.config import ScoreConfig, SpeechScoreConfig, VerificationConfig
 from steps.models.config import ConformerConfig, ExtractorConfig, IvectorConfig, SeparatorConfig
 from steps.training.config import AverageConfig, TrainingConfig
@@ -77,11 +77,36 @@ class SeparationConfig:
     score: SpeechScoreConfig = field(default_factory=SpeechScoreConfig)
 
 
+def _noisy_mixtures() -> MixtureConfig:
+    return MixtureConfig(sets={"noisy": SetSize(20_000, 1_000, 1_000)})
+
+
+def _noisy_data() -> MixtureDataConfig:
+    return MixtureDataConfig(kinds=["noisy"])
+
+
+@dataclass
+class EnhancementConfig:
+    """Speech enhancement: everything that shapes one experiment."""
+
+    task: str = MISSING
+    seed: int = 0
+    mixtures: MixtureConfig = field(default_factory=_noisy_mixtures)
+    data: MixtureDataConfig = field(default_factory=_noisy_data)
+    model: SeparatorConfig = field(default_factory=lambda: SeparatorConfig("demucs"))
+    loss: EnhancementLossConfig = field(default_factory=EnhancementLossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    average: AverageConfig = field(default_factory=AverageConfig)
+    enhance: EnhanceConfig = field(default_factory=EnhanceConfig)
+    score: SpeechScoreConfig = field(default_factory=SpeechScoreConfig)
+
+
 SCHEMAS: dict[str, type] = {
     "asr": AsrConfig,
     "speaker": SpeakerConfig,
     "ivector": SpeakerConfig,
     "separation": SeparationConfig,
+    "enhancement": EnhancementConfig,
 }
 
 

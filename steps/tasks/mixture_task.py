@@ -65,16 +65,16 @@ def improvement_sums(estimates: Tensor, sources: Tensor, mixture: Tensor) -> dic
     return {"si_sdri": (float(gained.sum()), float(heard.sum()))}
 
 
-def load_network(path: Path, device: torch.device, task: str) -> tuple[nn.Module, Any]:
+def load_network(path: Path, device: torch.device, *tasks: str) -> tuple[nn.Module, Any]:
     """The network that a checkpoint of steps.average_checkpoints holds, in evaluation mode, and its configuration.
 
     Raises ValueError for a checkpoint of another task.
     """
     state = load_checkpoint(path)
     values = state.get("config", {})
-    if values.get("task") != task:
-        raise ValueError(f"{path} is a model of task '{values.get('task')}'; expected {task}")
-    config = config_file.from_dict(SCHEMAS[task], values)
+    if values.get("task") not in tasks:
+        raise ValueError(f"{path} is a model of task '{values.get('task')}'; expected {' or '.join(tasks)}")
+    config = config_file.from_dict(SCHEMAS[values["task"]], values)
     model = build_separator(config.model, source_count(config))
     model.load_state_dict(state["model"])
     return model.to(device).eval(), config

@@ -9,6 +9,7 @@ TASKS = {
     "asr": ("steps.tasks.asr", "AsrTask"),
     "speaker": ("steps.tasks.speaker", "SpeakerTask"),
     "separation": ("steps.tasks.separation", "SeparationTask"),
+    "enhancement": ("steps.tasks.enhancement", "EnhancementTask"),
 }
 
 

@@ -186,7 +186,7 @@ def test_another_task_has_the_sections_that_all_have(exp):
     (exp / "results.json").write_text(json.dumps(results), encoding="utf-8")
     text, page = make("--exp", exp)
     assert "Speech separation" in text and "si sdri, dB" in text
-    assert page.ids == ["summary", "results", "training", "stages", "configuration"]
+    assert page.ids == ["summary", "results", "mixtures-of-dprnn", "training", "stages", "configuration"]
 
 
 def test_mistakes_are_named(exp, tmp_path):

@@ -120,7 +120,8 @@ if stage 7 "score" --in "$exp/estimates_${kinds[0]}_test" --out "$exp/results.js
 fi
 
 if stage 8 "export" --in "$exp/checkpoints/averaged.pt" --out "$exp/model.onnx"; then
-  python3 -m steps.export_onnx --checkpoint "$exp/checkpoints/averaged.pt" --out "$exp/model.onnx" --int8 "$exp/model.int8.onnx"
+  python3 -m steps.export_onnx --checkpoint "$exp/checkpoints/averaged.pt" --out "$exp/model.onnx" \
+    --int8 "$exp/model.int8.onnx" --mixtures "$data/mixtures_${kinds[0]}_dev/mix"
 fi
 
 if stage 9 "report" --in "$exp/results.json" --out "$exp/report.html"; then

@@ -152,7 +152,7 @@ def test_a_graph_that_differs_is_not_kept(exported, tmp_path, monkeypatch):
     ("task", "bins", "language", "message"),
     [
         ("ivector", 80, "zh", "holds i-vectors.*steps.enroll_speakers and steps.identify_speaker use it as it is"),
-        ("separation", 80, "zh", "model of task 'separation'; those of task speaker can be exported"),
+        ("asr", 80, "zh", "model of task 'asr'; those of speaker, separation and enhancement can be exported"),
         ("speaker", 40, "zh", "trained on 40 mel bins.*train with features.num_mel_bins=80"),
         ("speaker", 80, "", "--language is empty"),
     ],
