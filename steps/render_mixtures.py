@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     early = config.mixtures.early_seconds
     with contextlib.ExitStack() as stack:
         folders = {}
-        for kind, split in itertools.product(config.mixtures.sets, args.split):
+        for kind, split in itertools.product(config.mixtures.kinds, args.split):
             plan, output = args.data / f"plan_{kind}_{split}.jsonl.gz", args.data / f"mixtures_{kind}_{split}"
             folder = stack.enter_context(provenance.make(output, {"early_seconds": early}, [plan]))
             if folder is not None:

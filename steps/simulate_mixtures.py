@@ -23,7 +23,8 @@ def main(argv: list[str] | None = None) -> None:
     config = load_config(args.config, args.overrides)
     options = {"mixtures": config_file.to_dict(config)["mixtures"], "seed": config.seed}
     rooms_and_noises = [args.data / f"{name}.jsonl.gz" for name in ("levels_noise", "recordings_rir")]
-    for kind, sizes in config.mixtures.sets.items():
+    for kind in config.mixtures.kinds:
+        sizes = config.mixtures.sets[kind]
         for split in args.split:
             output = args.data / f"plan_{kind}_{split}.jsonl.gz"
             inputs = [args.data / f"levels_{split}.jsonl.gz", *filter(Path.is_file, rooms_and_noises)]

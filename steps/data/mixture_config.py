@@ -27,7 +27,7 @@ class MixtureConfig:
     overlap by a share of the shorter one ("max"). noisy: one whole utterance in noise.
     """
 
-    sets: dict[str, SetSize] = field(default_factory=_published_sizes)
+    sets: dict[str, SetSize] = field(default_factory=_published_sizes)  # a set whose sizes are all 0 is left out
     speakers: int = 2  # in a mixture of full and partial
     sampling_rate: int = 16000  # Hz: 8000 or 16000
     min_seconds: float = 1.0  # shorter utterances are left out
@@ -43,11 +43,16 @@ class MixtureConfig:
     early_seconds: float = 0.05  # of a room's response that belongs to the reference; the rest is to be taken out
     peak: float = 0.9  # no mixture goes above it: where it might, all its gains are lowered alike
 
+    @property
+    def kinds(self) -> list[str]:
+        """The sets that have mixtures."""
+        return [kind for kind, size in self.sets.items() if size.train + size.dev + size.test > 0]
+
     def __post_init__(self) -> None:
         for kind in self.sets:
             if kind not in KINDS:
                 raise ValueError(f"mixtures.sets: of {', '.join(KINDS)}; got '{kind}'")
-        if self.speakers < 2 or ("partial" in self.sets and self.speakers != 2):
+        if self.speakers < 2 or ("partial" in self.kinds and self.speakers != 2):
             raise ValueError(f"mixtures.speakers is 2 or more, and 2 for partial; got {self.speakers}")
         if self.sampling_rate not in (8000, 16000):
             raise ValueError(f"mixtures.sampling_rate: 8000 or 16000, got {self.sampling_rate}")

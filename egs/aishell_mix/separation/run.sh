@@ -9,23 +9,23 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-corpus=mini      # mini | aishell | aishell2 | thchs30 | kaldi_dir
-corpus_dir=      # where the corpus lies, or is to be put [download/CORPUS]
-on_bad_data=stop # stop at bad audio or text after reporting all of it | skip it
-noise_dir=       # folder of noise recordings, or of MUSAN, where the YAML asks for noise
-rir_dir=         # folder of room impulse responses, where the YAML asks for rooms
-data=            # directory of manifests, plans and mixtures [data/NAME]
-conf=            # YAML of the experiment [conf/NAME.yaml if there is one, else conf/conv_tasnet.yaml]
-corpus_conf=     # YAML of the mini corpus [conf/mini_corpus.yaml]
-overrides=       # changes to the YAML, as in "training.epochs=5 mixtures.sampling_rate=16000"
-exp=             # directory of the run [exp/NAME_CONF]
+corpus=mini       # mini | aishell | aishell2 | thchs30 | kaldi_dir
+corpus_dir=       # where the corpus lies, or is to be put [download/CORPUS]
+on_bad_data=stop  # stop at bad audio or text after reporting all of it | skip it
+noise_dir=        # folder of noise recordings, or of MUSAN, where the YAML asks for noise
+rir_dir=          # folder of room impulse responses, where the YAML asks for rooms
+data=             # directory of manifests, plans and mixtures [data/NAME]
+conf=             # YAML of the experiment [conf/NAME.yaml if there is one, else conf/conv_tasnet.yaml]
+corpus_conf=      # YAML of the mini corpus [conf/mini_corpus.yaml]
+overrides=        # changes to the YAML, as in "training.epochs=5 mixtures.sampling_rate=16000"
+exp=              # directory of the run [exp/NAME_CONF]
 sets=full,partial # sets of mixtures to separate and score, of those in the YAML
-speaker_model=   # checkpoint of egs/cnceleb/speaker: talkers to be extracted are told by its embeddings
-asr_exp=         # run of egs/aishell/asr (its checkpoint and lang), for character error rates
-dnsmos_dir=      # folder with sig_bak_ovr.onnx, for DNSMOS
-nj=2             # jobs that run at a time
-ngpu=1           # GPUs to train on, used where there are any; 0 for none
-seed=0           # of every random choice
+speaker_model=    # checkpoint of egs/cnceleb/speaker: talkers to be extracted are told by its embeddings
+asr_exp=          # run of egs/aishell/asr (its checkpoint and lang), for character error rates
+dnsmos_dir=       # folder with sig_bak_ovr.onnx, for DNSMOS
+nj=2              # jobs that run at a time
+ngpu=1            # GPUs to train on, used where there are any; 0 for none
+seed=0            # of every random choice
 # shellcheck source=utils/stage.sh
 . ../../../utils/stage.sh
 # shellcheck source=path.sh

@@ -174,7 +174,7 @@ def test_one_speaker_is_not_enough():
     with pytest.raises(ValueError, match=r"train has 1 speakers .* mixtures of 2 talkers need as many"):
         planner(utterances=levels(1, 5))
     with pytest.raises(ValueError, match="3 talkers"):
-        planner(utterances=levels(2, 5), speakers=3, sets={"full": SetSize(1, 1, 1)})
+        planner(utterances=levels(2, 5), speakers=3, sets={"full": SetSize(1, 1, 1), "partial": SetSize()})
 
 
 def test_plans_are_read_as_written(tmp_path):
