@@ -86,6 +86,7 @@ class MixtureDataConfig:
     batch_size: int = 16  # chunks in a batch, on each rank
     dev_mixtures: int = 0  # on which epochs are compared, the first of each set; 0 for all
     dev_seconds: float = 0.0  # of a dev mixture at most, from its start; 0 for all
+    speeds: list[float] = field(default_factory=lambda: [1.0])  # of a talker in training, drawn evenly: more voices
     crop_tries: int = 4  # places that are tried until every talker is heard in the chunk
     cache_mb: int = 512  # of decoded utterances that each loading process keeps
     num_workers: int = 2  # processes that load batches; 0 loads in the training process
@@ -94,6 +95,8 @@ class MixtureDataConfig:
     def __post_init__(self) -> None:
         if self.mixing not in ("dynamic", "fixed"):
             raise ValueError(f"data.mixing: dynamic or fixed, got '{self.mixing}'")
+        if not self.speeds or any(not 0.5 <= speed <= 2.0 for speed in self.speeds):
+            raise ValueError(f"data.speeds: factors between 0.5 and 2, got {self.speeds}")
         if not self.kinds or set(self.kinds) - set(KINDS):
             raise ValueError(f"data.kinds: of {', '.join(KINDS)}; got {self.kinds}")
         for name, least in (("chunk_seconds", 0.1), ("batch_size", 1), ("crop_tries", 1), ("cache_mb", 1)):

@@ -14,6 +14,7 @@ from steps.data.mixing import Sounds, render
 from steps.data.mixture import Mixture
 from steps.data.mixture_config import MixtureConfig, MixtureDataConfig
 from steps.data.mixture_corpus import make_planner, read_plans, sound_cuts
+from steps.data.wave_augment import change_speed
 
 AUDIBLE = 1e-3  # of a talker's mean power in the mixture: a chunk has him if he is louder than that in it
 
@@ -154,7 +155,7 @@ class ChunkCollator:
         self.seed, self.rows, self.sounds = config.seed, rows, sounds
         self.rate, self.early = config.mixtures.sampling_rate, config.mixtures.early_seconds
         self.samples = round(config.data.chunk_seconds * self.rate)
-        self.tries = config.data.crop_tries
+        self.tries, self.speeds = config.data.crop_tries, config.data.speeds
         self.voices = open_enrolments(config, "train", sounds)
 
     def __call__(self, indices: Sequence[int], epoch: int) -> dict[str, Any]:
@@ -166,14 +167,23 @@ class ChunkCollator:
         """A place where all talkers are heard, if one is found: mixture (T,) and targets (S, T)."""
         rendered = render(mixture, self.sounds, self.early)
         rng = random.Random(f"{self.seed} {epoch} {mixture.id}")
+        speeds = [rng.choice(self.speeds) for _ in mixture.sources]
+        needed = round(self.samples * max(speeds))
         for _ in range(self.tries):
-            start = rng.randint(0, max(0, mixture.samples - self.samples))
-            targets = rendered.targets[:, start : start + self.samples]
-            if all_heard(targets, rendered.targets):
+            start = rng.randint(0, max(0, mixture.samples - needed))
+            if all_heard(rendered.targets[:, start : start + needed], rendered.targets):
                 break
-        missing = self.samples - targets.shape[1]
-        chunk = rendered.mixture[start : start + self.samples]
-        return np.pad(chunk, (0, missing)), np.pad(targets, ((0, 0), (0, missing)))
+        targets = self._at_speeds(rendered.targets[:, start:], speeds)
+        sources = self._at_speeds(rendered.sources[:, start:], speeds) if rendered.in_room else targets
+        return sources.sum(axis=0) + fitted(rendered.noise[start:], self.samples), targets
+
+    def _at_speeds(self, waves: np.ndarray, speeds: Sequence[float]) -> np.ndarray:
+        """(S, T') -> (S, T) with T a chunk's samples: each faster or slower, from its start."""
+        changed = [
+            change_speed(wave[: round(self.samples * speed)], speed, self.rate)
+            for wave, speed in zip(waves, speeds, strict=True)
+        ]
+        return np.stack([fitted(wave, self.samples) for wave in changed])
 
 
 class WholeCollator:
@@ -219,6 +229,11 @@ def open_enrolments(config: MixtureExperiment, split: str, sounds: Sounds) -> En
         return None
     speakers = {cut.id: cut.supervisions[0].speaker for cut in sounds.cuts.values() if cut.supervisions}
     return Enrolments(Path(f"{config.data.enrolments}_{split}"), speakers)
+
+
+def fitted(wave: np.ndarray, samples: int) -> np.ndarray:
+    """(T,) -> (samples,): cut, or followed by silence."""
+    return np.pad(wave[:samples], (0, max(0, samples - len(wave))))
 
 
 def all_heard(chunk: np.ndarray, whole: np.ndarray) -> bool:

@@ -74,6 +74,23 @@ def test_a_training_batch(config):
         assert all((batch["sources"][row].square().mean(dim=-1) > 0).all() for row in full)
 
 
+def test_talkers_at_other_speeds(config):
+    """Twice as fast: what is heard in a chunk is the first two chunks' length of the talker, an octave higher."""
+    plain, fast = (next(iter(mixture_batches(changed(config, speeds=[speed]), "train"))) for speed in (1.0, 2.0))
+    assert plain["ids"] == fast["ids"] and plain["sources"].shape == fast["sources"].shape
+    assert torch.allclose(fast["sources"].sum(dim=1), fast["mixture"], atol=1e-6)
+    drawn = next(iter(mixture_batches(changed(config, speeds=[0.9, 1.0, 1.1]), "train")))
+    again = next(iter(mixture_batches(changed(config, speeds=[0.9, 1.0, 1.1]), "train")))
+    assert torch.equal(drawn["mixture"], again["mixture"])
+    assert not torch.equal(drawn["mixture"], plain["mixture"])
+
+    def pitch(batch, row):
+        return torch.fft.rfft(batch["sources"][row, 0]).abs()[20:].argmax() + 20
+
+    row = next(row for row, id in enumerate(plain["ids"]) if id.startswith("full"))
+    assert abs(pitch(fast, row) / pitch(plain, row) - 2.0) < 0.1
+
+
 def test_dev_is_the_plan(config):
     batches = list(mixture_batches(config, "dev"))
     plans = [read_plan(plan_file(Path(config.data.dir), kind, "dev")) for kind in ("full", "partial")]

@@ -49,9 +49,7 @@ def test_a_gain_is_a_share_of_the_spectrum_and_a_distance_of_its_logarithm(gain)
     target = noise()
     expected = abs(1 - gain) + abs(torch.tensor(gain).log())
     # Frames that reach beyond the ends have less in them than Parseval's equation assumes.
-    torch.testing.assert_close(
-        part(only("stft"), gain * target, target, "stft"), expected.expand(N), atol=0.03, rtol=0
-    )
+    torch.testing.assert_close(part(only("stft"), gain * target, target, "stft"), expected.expand(N), atol=0.03, rtol=0)
 
 
 def test_convergence_is_relative_to_the_target_and_to_the_mixture_where_that_is_silent():
