@@ -96,6 +96,7 @@ SEPARATORS = (
     "dccrn",
     "dcunet",
     "gtcrn",
+    "nsnet2",
     "fast_enhancer",
 )
 

@@ -19,6 +19,7 @@ CLASSES = {
     "demucs": ("steps.models.demucs", "Demucs"),
     "dccrn": ("steps.models.dccrn", "DCCRNet"),
     "dcunet": ("steps.models.dcunet", "DCUNet"),
+    "nsnet2": ("steps.models.nsnet2", "NSNet2"),
     "gtcrn": ("steps.models.gtcrn", "GTCRN"),
     "fast_enhancer": ("steps.models.fast_enhancer", "FastEnhancer"),
 }
