@@ -25,8 +25,8 @@ ASTEROID = {
 ASTEROID_FIXED: dict[str, tuple[Any, ...]] = {  # arguments that ours may lack, and the values with which they can
     "fb_name": ("free", "FreeFB"),
     "encoder_activation": ("relu", "linear", None),  # SuDoRM-RF's, decided by the class
-    "architecture": ("DCCRN-CL",),
 }
+ASTEROID_SOURCES = {"dccrn": 1, "dcunet": 1}  # where n_src is not said
 UNNEEDED = ("sample_rate", "in_chan", "n_freqs", "n_src")
 DENOISER = (  # arguments of its Demucs, in their order
     *("chin", "chout", "hidden", "depth", "kernel_size", "stride", "causal", "resample"),
@@ -102,7 +102,7 @@ def _of_asteroid(loaded: Mapping[str, Any]) -> ForeignSeparator:
             sizes[key] = plain(f"{name}'s {key}", value)
         elif key not in UNNEEDED and value is not None and value not in ASTEROID_FIXED.get(key, ()):
             raise ValueError(f"asteroid's {name} with {key}={value!r:.60}, which our {architecture} does not have")
-    sources = arguments.get("n_src")
+    sources = arguments.get("n_src", ASTEROID_SOURCES.get(architecture))
     return ForeignSeparator(architecture, sizes, sources, tensors(loaded.get("state_dict")))
 
 

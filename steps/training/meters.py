@@ -29,9 +29,9 @@ class Meter:
         self.seconds_of_audio += seconds
 
     def means(self, world: World) -> dict[str, float]:
-        """Each figure over all ranks."""
-        names = sorted(self.sums)
-        flat = world.sum([x for name in names for x in self.sums[name]])
+        """Each figure over all ranks, of which some may have had no batch, and so no figure."""
+        names = sorted({name for own in world.gather([list(self.sums)]) for name in own})
+        flat = world.sum([x for name in names for x in self.sums.get(name, [0.0, 0.0])])
         return {name: flat[2 * i] / max(flat[2 * i + 1], 1e-12) for i, name in enumerate(names)}
 
     def throughput(self, world: World) -> dict[str, float]:

@@ -58,6 +58,24 @@ def test_asteroid_that_is_not_ours(change, message):
         as_separator(loaded)
 
 
+@pytest.mark.parametrize(
+    ("name", "architecture", "arguments"),
+    [
+        ("DCCRNet", "dccrn", {"n_freqs": 16, "mask_bound": "sigmoid"}),
+        ("DCUNet", "dcunet", {"fix_length_mode": "pad", "n_src": 1}),
+        ("DCUNet", "dcunet", {}),
+    ],
+)
+def test_complex_networks_of_asteroid(name, architecture, arguments):
+    sizes = {"architecture": "mini", "stft_n_filters": 32, "stft_kernel_size": 32, "stft_stride": 8}
+    told = {key: value for key, value in arguments.items() if key not in ("n_freqs", "n_src")}
+    weights = build_separator(SeparatorConfig(architecture, {**sizes, **told}), 1).state_dict()
+    given = {**sizes, "sample_rate": 16000.0, **arguments}
+    found = as_separator({"model_name": name, "state_dict": weights, "model_args": given})
+    assert (found.architecture, found.sizes, found.sources) == (architecture, {**sizes, **told}, 1)
+    build_separator(SeparatorConfig(architecture, found.sizes), found.sources).load_state_dict(found.weights)
+
+
 def test_arguments_that_the_class_decides():
     sudormrf = {"n_src": 2, "fb_name": "FreeFB", "encoder_activation": "relu", "bn_chan": 8, "num_blocks": 2}
     loaded = {"model_name": "SuDORMRFNet", "state_dict": {"a": torch.ones(1)}, "model_args": sudormrf}
