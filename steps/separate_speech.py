@@ -5,7 +5,8 @@
 
 Writes DIR/<stem>_1.wav, <stem>_2.wav ... for each recording, with its sampling rate and exactly its number of samples;
 together they add up to it. DIR/stats.json says what it cost. A model that extracts one talker needs a recording of him
-(--enrolment) and writes DIR/<stem>_1.wav alone.
+(--enrolment) and writes DIR/<stem>_1.wav alone; with --plan and --enrolments it extracts every talker of a plan's
+mixtures.
 
 Recordings are files or directories, which are searched for audio; they have one channel and any sampling rate. An
 argument with `=` overrides the configuration in the checkpoint.
@@ -28,14 +29,17 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("nothing to separate: give files or directories")
     if (args.enrolment is None) != (args.speaker_model is None):
         parser.error("--enrolment and --speaker-model go together")
-    for path in (args.checkpoint, args.enrolment, args.speaker_model, *paths):
+    if (args.plan is None) != (args.enrolments is None):
+        parser.error("--plan and --enrolments go together")
+    told = [args.enrolment, args.speaker_model, args.plan, args.enrolments]
+    for path in (args.checkpoint, *told, *paths):
         if path is not None and not path.exists():
             raise FileNotFoundError(f"{path}: there is no such file or directory")
         if path is not None and path.resolve() in (args.out.resolve(), *args.out.resolve().parents):
             raise ValueError(f"--out {args.out} is part of what is read, {path}; give a directory elsewhere")
 
     options = {name: getattr(args, name) for name in ("job", "num_jobs", "device", "subtype")}
-    inputs = [path for path in (args.checkpoint, args.enrolment, args.speaker_model, *paths) if path]
+    inputs = [path for path in (args.checkpoint, *told, *paths) if path]
     with provenance.make(args.out, {**options, "overrides": overrides}, inputs) as out:
         if out is not None:
             out.mkdir()
@@ -48,7 +52,10 @@ def _separate(args: argparse.Namespace, paths: list[Path], overrides: list[str],
 
     files = of_job(long_audio.find_sounds(paths), args.job, args.num_jobs)
     sounds = [long_audio.check_sound(file) for file in files]  # all, before hours are spent on the first
-    separator = separation.Separation(args.checkpoint, args.device, overrides, args.enrolment, args.speaker_model)
+    planned = separation.PlannedVoices(args.plan, args.enrolments) if args.plan else None
+    separator = separation.Separation(
+        args.checkpoint, args.device, overrides, args.enrolment, args.speaker_model, planned
+    )
     for sound in sounds:
         separator.run(sound, out, args.subtype)
     stats: dict[str, Any] = {"job": args.job, "num_jobs": args.num_jobs, **separator.stats()}
@@ -74,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--enrolment", type=Path, metavar="WAV", help="the talker to extract, alone")
     parser.add_argument("--speaker-model", type=Path, metavar="CKPT", help="what the enrolment is embedded with")
+    parser.add_argument("--plan", type=Path, help="of the mixtures that are given: each of their talkers is extracted")
+    parser.add_argument("--enrolments", type=Path, help="embeddings of steps.extract_embeddings, with --plan")
     parser.add_argument(
         "arguments", nargs="*", metavar="FILE|DIRECTORY|KEY=VALUE", help="recordings; such as separate.batch=4"
     )

@@ -21,6 +21,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
+from steps.data.enrolment import Enrolments
+from steps.data.mixture import read_plan
 from steps.inference.config import SeparateConfig
 from steps.inference.cost import Stopwatch, peak_memory
 from steps.inference.device import device_name, pick_device
@@ -53,8 +55,12 @@ class Separation:
         overrides: Sequence[str] = (),
         enrolment: Path | None = None,
         speaker_model: Path | None = None,
+        planned: "PlannedVoices | None" = None,
     ):
-        """Raises ValueError for a model that needs an enrolment and has none, or the other way round."""
+        """Talkers are told to a model that extracts one by a recording, or for the mixtures of a plan by `planned`.
+
+        Raises ValueError for a model that needs an enrolment and has none, or the other way round.
+        """
         from steps.tasks.separation import load_separator
 
         self.device = pick_device(device)
@@ -64,12 +70,14 @@ class Separation:
         self.checkpoint, self.watch, self.seconds = checkpoint, Stopwatch(), 0.0
         self.turned_down: dict[str, float] = {}
         architecture = self.config.model.architecture
-        if (architecture in CONDITIONED) != (enrolment is not None):
+        told = enrolment is not None or planned is not None
+        if (architecture in CONDITIONED) != told:
             raise ValueError(
                 f"{checkpoint} is a {architecture}: "
                 + ("it extracts one talker; give a recording of him with --enrolment and the --speaker-model it was "
-                   "trained with" if enrolment is None else "it separates all talkers; leave --enrolment out")
+                   "trained with" if not told else "it separates all talkers; leave --enrolment out")
             )  # fmt: skip
+        self.planned = planned
         self.embedding: Tensor | None = None
         if enrolment is not None:
             assert speaker_model is not None
@@ -77,15 +85,25 @@ class Separation:
 
     def run(self, sound: Sound, folder: Path, subtype: str = "FLOAT") -> None:
         """Writes folder/<stem>_1.wav, <stem>_2.wav ...: see `steps.inference.long_audio.convert`."""
+        if self.planned is None:
+            self._convert(sound, folder, subtype, first=1)
+        else:
+            for number, embedding in enumerate(self.planned.of(sound.path.stem), start=1):
+                self.embedding = embedding.to(self.device)
+                self._convert(sound, folder, subtype, first=number)
+        self.seconds += sound.seconds
+
+    def _convert(self, sound: Sound, folder: Path, subtype: str, first: int) -> None:
+        """One pass over the file, whose outputs are numbered from `first` on."""
         joiner = Joiner(self.config.separate, self.rate, self._estimate, str(sound.path))
+
+        def target(stream: int) -> Path:
+            return folder / f"{sound.path.stem}_{first - 1 + stream}.wav"
+
         with self.watch.time("all"):
-            turned = convert(
-                *(sound, self.rate, joiner.run, lambda stream: folder / f"{sound.path.stem}_{stream}.wav", subtype),
-                joiner.gain,
-            )
+            turned = convert(sound, self.rate, joiner.run, target, subtype, joiner.gain)
         if turned:
             self.turned_down[sound.path.name] = round(turned, 2)
-        self.seconds += sound.seconds
 
     @torch.inference_mode()
     def _estimate(self, mixtures: Tensor) -> Tensor:
@@ -110,6 +128,22 @@ class Separation:
             "turned_down": self.turned_down,
             "peak_memory": peak_memory(),
         }
+
+
+class PlannedVoices:
+    """The embeddings of the enrolments that a plan names, for each talker of its mixtures."""
+
+    def __init__(self, plan: Path, enrolments: Path):
+        self.mixtures = {mixture.id: mixture for mixture in read_plan(plan).mixtures}
+        sources = [source for mixture in self.mixtures.values() for source in mixture.sources]
+        speakers = {id: source.speaker for source in sources for id in (source.utterance, source.enrolment)}
+        self.plan, self.enrolments = plan, Enrolments(enrolments, speakers)
+
+    def of(self, id: str) -> list[Tensor]:
+        """(1, E) for each talker, in the plan's order. Raises ValueError for a mixture that is not in the plan."""
+        if id not in self.mixtures:
+            raise ValueError(f"{id} is not a mixture of {self.plan}, which says who talks; give the plan's own audio")
+        return [self.enrolments.embedding(source.enrolment).unsqueeze(0) for source in self.mixtures[id].sources]
 
 
 def enrolment_embedding(path: Path, speaker_model: Path, device: torch.device) -> Tensor:

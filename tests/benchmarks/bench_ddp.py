@@ -40,13 +40,10 @@ def throughput(args: argparse.Namespace, processes: int) -> float:
         launch = [sys.executable, "-m"]
         if processes > 1:
             launch += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-        command = [*launch, "steps.train", "--config", str(args.config), "--exp", folder, f"data.dir={args.data}"]
-        command += [
-            f"data.batch_size={args.batch_size // processes}",
-            "training.epochs=1",
-            f"training.log_every={half}",
-        ]
-        command += [f"data.epoch_mixtures={args.batch_size * (half + args.steps)}", "data.dev_mixtures=2"]
+        command = [*launch, "steps.train", "--exp", folder, "--config", str(args.config.resolve())]
+        command += [f"data.dir={args.data.resolve()}", f"data.batch_size={args.batch_size // processes}"]
+        command += ["training.epochs=1", f"training.log_every={half}", "data.dev_mixtures=2"]
+        command += [f"data.epoch_mixtures={args.batch_size * (half + args.steps)}"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         subprocess.run(command, check=True, env=environment, cwd=ROOT, capture_output=True)
         lines = map(json.loads, (Path(folder) / "metrics.jsonl").read_text().splitlines())
