@@ -41,6 +41,10 @@ def export_separator(checkpoint: Path, out: Path) -> Agreement:
     axes = {"mixture": {0: "N", 1: "T"}, "enrolment": {0: "N"}}
     export_graph(model, out, _case(2, max(LENGTHS), size, 0), ["sources"], axes, metadata(model, config))
     found = agreement(model, out, (_case(1 + row % 2, samples, size, row) for row, samples in enumerate(LENGTHS)))
+    silence = {name: value.numpy() for name, value in _case(1, max(LENGTHS), size, 0).items()}
+    silence["mixture"] = np.zeros_like(silence["mixture"])
+    if not np.isfinite(open_graph(out).run(None, silence)[0]).all():
+        raise ValueError(f"the graph of {checkpoint} gives NaN or infinity for silence; it was not kept")
     if not found.holds():
         raise ValueError(
             f"the graph of {checkpoint} does not compute what the network does: cosine {found.cosine:.6f}, difference "

@@ -25,6 +25,7 @@ asr_exp=          # run of egs/aishell/asr (its checkpoint and lang), for charac
 dnsmos_dir=       # folder with sig_bak_ovr.onnx, for DNSMOS
 nj=2              # jobs that run at a time
 ngpu=1            # GPUs to train on, used where there are any; 0 for none
+nproc=2           # processes that train together where there is no GPU
 seed=0            # of every random choice
 # shellcheck source=utils/stage.sh
 . ../../../utils/stage.sh
@@ -89,8 +90,9 @@ if stage 3 "audit" --in "$data"/plan_"${kinds[0]}"_{train,dev,test}.jsonl.gz --o
 fi
 
 if stage 4 "train" --in "$conf" "$data/cuts_train.jsonl.gz" "$data/plan_${kinds[0]}_dev.jsonl.gz" --out "$exp/checkpoints"; then
-  launch=(python3)
-  ((ngpu < 2)) || launch=(python3 -m torch.distributed.run --standalone "--nproc_per_node=$ngpu")
+  processes=$ngpu launch=(python3)
+  [[ -e /dev/nvidiactl && $ngpu -gt 0 ]] || processes=$nproc
+  ((processes < 2)) || launch=(python3 -m torch.distributed.run --standalone "--nproc_per_node=$processes")
   $cuda_cmd --gpu "$ngpu" --show-output "$exp/log/train.log" "${launch[@]}" -m steps.train "${settings[@]}" --exp "$exp"
 fi
 
