@@ -103,7 +103,7 @@ def test_a_model_loads_as_it_was_saved(task, tmp_path):
 
 def test_extraction_needs_embeddings_and_separation_takes_none(task):
     config = replace(task.config, model=SeparatorConfig("voicefilter"))
-    with pytest.raises(ValueError, match="voicefilter needs data.enrolments: run.sh makes them with --speaker-model"):
+    with pytest.raises(ValueError, match=r"voicefilter needs data\.enrolments: run\.sh makes them"):
         build_task(config)
     with pytest.raises(ValueError, match="conv_tasnet takes none"):
         build_task(replace(task.config, data=replace(task.config.data, enrolments="exp/x/enrolments")))
