@@ -61,7 +61,7 @@ def test_from_data_to_report(first_run, recipe_folder):
     found = results(recipe_folder)
     assert found["task"] == "separation"
     full, partial = found["systems"]
-    assert [system["name"] for system in (full, partial)] == ["full_test", "partial_test"]
+    assert [system["name"] for system in (full, partial)] == ["full", "partial"]
     assert full["metrics"]["si_sdri"]["value"] > 0.5  # it learns, in seconds
     assert full["metrics"]["si_sdri"]["low"] < full["metrics"]["si_sdri"]["high"]
     assert "no speaker, utterance, noise recording or room is in two splits" in first_run
