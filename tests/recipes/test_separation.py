@@ -26,8 +26,8 @@ mixtures:
   sampling_rate: 8000
   sets: {full: {train: 400, dev: 8, test: 8}, partial: {train: 12, dev: 6, test: 6}}
 data: {kinds: [full], chunk_seconds: 1.0, batch_size: 8, num_workers: 0}
-model: {architecture: blstm_mask, sizes: {hid_size: 48}}
-training: {epochs: 3, lr: 4.0e-3, warmup_steps: 20, log_every: 20, save_every: 60, average_period: 2}
+model: {architecture: blstm_mask, sizes: {hid_size: 64}}
+training: {epochs: 12, lr: 4.0e-3, warmup_steps: 20, log_every: 20, save_every: 60, average_period: 2}
 average: {last_epochs: [1, 2]}
 score: {resamples: 200}
 """
