@@ -27,6 +27,13 @@ def read_cuts(folder: Path, split: str) -> CutSet:
     return CutSet.from_jsonl(file).to_eager()
 
 
+def whole_recordings(manifest: Path) -> list[MonoCut]:
+    """A cut of each recording of a manifest of sounds; [] where there is no such file."""
+    if not manifest.is_file():
+        return []
+    return [recording.to_cut() for recording in RecordingSet.from_file(manifest)]
+
+
 def utterance_cuts(recordings: RecordingSet, supervisions: SupervisionSet | None = None) -> list[MonoCut]:
     """One cut per supervision, named after it; without supervisions one per recording.
 

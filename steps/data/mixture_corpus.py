@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from lhotse import CutSet, RecordingSet
+from lhotse import CutSet
 from lhotse.cut import Cut
 
+from steps.data.archives import whole_recordings
 from steps.data.levels import Level, pieces, read_levels
 from steps.data.mixture import Plan, read_plan
 from steps.data.mixture_config import MixtureConfig
@@ -26,13 +27,13 @@ def plan_file(folder: Path, kind: str, split: str) -> Path:
 
 def noise_pieces(folder: Path) -> list[Cut]:
     """Pieces of the noise recordings; none where there are no recordings."""
-    return list(pieces(_whole(folder / NOISE)))
+    return list(pieces(whole_recordings(folder / NOISE)))
 
 
 def sound_cuts(folder: Path, split: str) -> dict[str, Cut]:
     """Everything that mixtures of a split may hold, by id: utterances, pieces of noise, impulse responses."""
     cuts = list(CutSet.from_jsonl(folder / f"cuts_{split}.jsonl.gz").to_eager())
-    return {cut.id: cut for cut in [*cuts, *noise_pieces(folder), *_whole(folder / ROOMS)]}
+    return {cut.id: cut for cut in [*cuts, *noise_pieces(folder), *whole_recordings(folder / ROOMS)]}
 
 
 def make_planner(config: MixtureConfig, seed: int, folder: Path, kind: str, split: str) -> Planner:
@@ -44,16 +45,10 @@ def make_planner(config: MixtureConfig, seed: int, folder: Path, kind: str, spli
         noises = read_levels([levels_file(folder, "noise")])
     if config.room_prob > 0 and not (folder / ROOMS).is_file():
         raise FileNotFoundError(f"{folder / ROOMS} does not exist: give impulse responses with --rir-dir")
-    rooms = [cut.id for cut in _whole(folder / ROOMS)] if config.room_prob > 0 else []
+    rooms = [cut.id for cut in whole_recordings(folder / ROOMS)] if config.room_prob > 0 else []
     return Planner(config, seed, kind, split, read_levels([levels_file(folder, split)]), noises, rooms)
 
 
 def read_plans(folder: Path, kinds: Iterable[str], split: str) -> list[Plan]:
     """The plans of several sets."""
     return [read_plan(plan_file(folder, kind, split)) for kind in kinds]
-
-
-def _whole(manifest: Path) -> list[Cut]:
-    if not manifest.is_file():
-        return []
-    return [recording.to_cut() for recording in RecordingSet.from_file(manifest)]

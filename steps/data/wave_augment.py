@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lhotse import RecordingSet
 from lhotse.cut import Cut
 from scipy.signal import fftconvolve
 from torchaudio.transforms import Resample
 
+from steps.data.archives import whole_recordings
 from steps.data.config import WaveAugmentConfig
 from steps.data.features import one_thread
 
@@ -41,8 +41,8 @@ class WaveAugmenter:
         wanted = config.prob > 0
         return cls(
             config,
-            _whole_recordings(folder / "recordings_noise.jsonl.gz") if wanted else [],
-            _whole_recordings(folder / "recordings_rir.jsonl.gz") if wanted and "reverb" in config.kinds else [],
+            whole_recordings(folder / "recordings_noise.jsonl.gz") if wanted else [],
+            whole_recordings(folder / "recordings_rir.jsonl.gz") if wanted and "reverb" in config.kinds else [],
         )
 
     def __call__(self, wave: np.ndarray, sampling_rate: int, rng: random.Random) -> np.ndarray:
@@ -59,12 +59,6 @@ class WaveAugmenter:
         else:
             sound = excerpt(rng.choice(self.sounds[kind]), len(wave), sampling_rate, rng)
         return add_at_snr(wave, sound, snr)
-
-
-def _whole_recordings(manifest: Path) -> list[Cut]:
-    if not manifest.is_file():
-        return []
-    return [recording.to_cut() for recording in RecordingSet.from_file(manifest)]
 
 
 def excerpt(cut: Cut, samples: int, sampling_rate: int, rng: random.Random) -> np.ndarray:

@@ -22,7 +22,7 @@ from steps.export.graph import Agreement, export_graph, open_graph
 from steps.models.fingerprint import weights_hash
 from steps.models.stft import Stft
 from steps.models.streaming_stft import CausalStftNetwork
-from steps.tasks.separation import load_separator
+from steps.tasks.enhancement import load_enhancer
 
 STATES = ("conv_cache", "tra_cache", "inter_cache")
 NUMBERS = ("sample_rate", "n_fft", "hop_length", "window_length", "version")
@@ -56,7 +56,7 @@ class SherpaStep(nn.Module):
 
 def export_sherpa_enhancer(checkpoint: Path, out: Path) -> Agreement:
     """Writes the checkpoint's network by `export_sherpa`. Raises ValueError for one that works on no causal spectra."""
-    model, config = load_separator(checkpoint, torch.device("cpu"))
+    model, config = load_enhancer(checkpoint, torch.device("cpu"))
     if not isinstance(model, CausalStftNetwork):
         raise ValueError(
             f"{checkpoint}: sherpa-onnx streams networks on causal spectra, such as gtcrn and fast_enhancer, not "

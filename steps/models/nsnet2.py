@@ -42,8 +42,8 @@ class NSNet2(CausalStftNetwork):
 
     def start(self, batch: int) -> States:
         """Before the first frame: the cells of both GRUs, each (1, N, H)."""
-        zeros = self.fc1.weight.new_zeros(1, batch, self.hid_size)
-        return zeros, zeros
+        lower, upper = self.fc1.weight.new_zeros(2, 1, batch, self.hid_size).unbind(0)
+        return lower.clone(), upper.clone()  # one tensor given twice would be one input of a graph
 
     def step(self, spectra: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Spectra (N, B, K, 2) and states -> the same after K frames."""

@@ -177,6 +177,21 @@ def test_graph_without_metadata_is_refused(tmp_path):
 def test_checkpoints_of_other_networks_are_refused(tmp_path, monkeypatch):
     config = type("Config", (), {"model": type("Model", (), {"architecture": "demucs"})})
     network = Demucs(1, hidden=2, depth=2, resample=1)
-    monkeypatch.setattr(sherpa_enhancement, "load_separator", lambda path, device: (network, config))
+    monkeypatch.setattr(sherpa_enhancement, "load_enhancer", lambda path, device: (network, config))
     with pytest.raises(ValueError, match="not demucs"):
         export_sherpa_enhancer(tmp_path / "best.pt", tmp_path / "step.onnx")
+
+
+def test_a_checkpoint_of_the_recipe_is_exported(tmp_path):
+    from steps.models.config import SeparatorConfig
+    from steps.models.separators import build_separator
+    from steps.tasks.config import EnhancementConfig
+    from utils import config as config_file
+
+    sizes = {"n_fft": 64, "hop": 32, "hid_size": 8, "fc_size": 8}
+    config = EnhancementConfig(task="enhancement", model=SeparatorConfig("nsnet2", sizes))
+    checkpoint = {"model": build_separator(config.model, 1).state_dict(), "config": config_file.to_dict(config)}
+    torch.save(checkpoint, tmp_path / "averaged.pt")
+    found = sherpa_enhancement.export_sherpa_enhancer(tmp_path / "averaged.pt", tmp_path / "model.onnx")
+    assert found.holds()
+    assert "nsnet2" in (tmp_path / "model.onnx").read_bytes().decode("latin-1")
