@@ -34,11 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("--pipe goes with --rate HZ, and without files and --out")
     if not args.pipe and (not paths or args.out is None or args.rate is not None):
         parser.error("give files or directories, and where to write with --out; --rate is for --pipe")
-    for path in (args.checkpoint, *paths):
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: there is no such file or directory")
-        if args.out and path.resolve() in (args.out.resolve(), *args.out.resolve().parents):
-            raise ValueError(f"--out {args.out} is part of what is read, {path}; give a directory elsewhere")
+    cli.check_paths((args.checkpoint, *paths), args.out)
     if args.pipe:
         _pipe(args, overrides)
         return

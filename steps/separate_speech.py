@@ -32,11 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     if (args.plan is None) != (args.enrolments is None):
         parser.error("--plan and --enrolments go together")
     told = [args.enrolment, args.speaker_model, args.plan, args.enrolments]
-    for path in (args.checkpoint, *told, *paths):
-        if path is not None and not path.exists():
-            raise FileNotFoundError(f"{path}: there is no such file or directory")
-        if path is not None and path.resolve() in (args.out.resolve(), *args.out.resolve().parents):
-            raise ValueError(f"--out {args.out} is part of what is read, {path}; give a directory elsewhere")
+    cli.check_paths((args.checkpoint, *told, *paths), args.out)
 
     options = {name: getattr(args, name) for name in ("job", "num_jobs", "device", "subtype")}
     inputs = [path for path in (args.checkpoint, *told, *paths) if path]

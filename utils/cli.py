@@ -3,7 +3,8 @@
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from utils import log
 
@@ -22,3 +23,12 @@ def run(main: Callable[[], None]) -> None:
             raise
         logging.error("%s", error)
         sys.exit(1)
+
+
+def check_paths(inputs: Iterable[Path | None], out: Path | None) -> None:
+    """Raises FileNotFoundError for an input that is not there, ValueError where `out` lies in one; None is no path."""
+    for path in inputs:
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"{path}: there is no such file or directory")
+        if path is not None and out is not None and path.resolve() in (out.resolve(), *out.resolve().parents):
+            raise ValueError(f"--out {out} is part of what is read, {path}; give a directory elsewhere")

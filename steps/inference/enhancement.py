@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from steps.inference.config import EnhanceConfig
-from steps.inference.cost import Stopwatch, peak_memory
-from steps.inference.device import device_name, pick_device
-from steps.inference.long_audio import BlockResampler, Sound, convert, resampled
+from steps.inference.cost import Stopwatch
+from steps.inference.device import pick_device
+from steps.inference.long_audio import BlockResampler, Sound, conversion_stats, convert, resampled
 from steps.inference.separation import windows
 from utils import config as config_file
 
@@ -119,19 +119,12 @@ class Enhancement:
 
     def stats(self) -> dict[str, Any]:
         """JSON-able: what it cost and on which machine, how much input is in the outputs, and what PCM turned down."""
-        spent = {name: round(value, 3) for name, value in self.watch.seconds.items()}
         return {
-            "audio_seconds": round(self.seconds, 3),
-            "seconds": spent,
-            "rtf": round(spent.get("all", 0.0) / max(self.seconds, 1e-9), 6),
+            **conversion_stats(self.model, self.device, self.watch, self.seconds),
             "dry": self.config.enhance.dry,
             "latency_ms": None if self.streamer is None else self.latency_ms(self.rate),
-            "threads": torch.get_num_threads(),
-            "device": device_name(self.device),
-            "parameters": sum(value.numel() for value in self.model.parameters()),
             "checkpoint": str(self.checkpoint),
             "turned_down": self.turned_down,
-            "peak_memory": peak_memory(),
         }
 
     def _streamed(self, blocks: Blocks) -> Iterator[Tensor]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor
 from torchaudio.transforms import Resample
 
+from steps.inference.cost import Stopwatch, peak_memory
+from steps.inference.device import device_name
 from utils import atomic
 
 SUFFIXES = (".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav")
@@ -253,3 +256,17 @@ def _new_file(path: Path, rate: int, samples: int, subtype: str) -> soundfile.So
     size = samples * (4 if subtype == "FLOAT" else int(subtype.removeprefix("PCM_")) // 8)
     container = "WAV" if size + BLOCK < RIFF_BYTES else "RF64"
     return soundfile.SoundFile(path, "w", rate, 1, subtype=subtype, format=container)
+
+
+def conversion_stats(model: torch.nn.Module, device: torch.device, watch: Stopwatch, seconds: float) -> dict[str, Any]:
+    """JSON-able: what so many seconds of audio cost (`watch.seconds["all"]` of work), and on which machine."""
+    spent = {name: round(value, 3) for name, value in watch.seconds.items()}
+    return {
+        "audio_seconds": round(seconds, 3),
+        "seconds": spent,
+        "rtf": round(spent.get("all", 0.0) / max(seconds, 1e-9), 6),
+        "threads": torch.get_num_threads(),
+        "device": device_name(device),
+        "parameters": sum(value.numel() for value in model.parameters()),
+        "peak_memory": peak_memory(),
+    }

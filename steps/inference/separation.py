@@ -24,9 +24,9 @@ from torchaudio.functional import melscale_fbanks
 from steps.data.enrolment import Enrolments
 from steps.data.mixture import read_plan
 from steps.inference.config import SeparateConfig
-from steps.inference.cost import Stopwatch, peak_memory
-from steps.inference.device import device_name, pick_device
-from steps.inference.long_audio import Sound, convert
+from steps.inference.cost import Stopwatch
+from steps.inference.device import pick_device
+from steps.inference.long_audio import Sound, conversion_stats, convert
 from steps.models.separators import CONDITIONED
 from utils import config as config_file
 
@@ -116,18 +116,8 @@ class Separation:
 
     def stats(self) -> dict[str, Any]:
         """JSON-able: seconds of audio and of work, device, memory, parameters; by file, dB that PCM turned it down."""
-        spent = {name: round(value, 3) for name, value in self.watch.seconds.items()}
-        return {
-            "audio_seconds": round(self.seconds, 3),
-            "seconds": spent,
-            "rtf": round(spent.get("all", 0.0) / max(self.seconds, 1e-9), 6),
-            "threads": torch.get_num_threads(),
-            "device": device_name(self.device),
-            "parameters": sum(value.numel() for value in self.model.parameters()),
-            "checkpoint": str(self.checkpoint),
-            "turned_down": self.turned_down,
-            "peak_memory": peak_memory(),
-        }
+        measured = conversion_stats(self.model, self.device, self.watch, self.seconds)
+        return {**measured, "checkpoint": str(self.checkpoint), "turned_down": self.turned_down}
 
 
 class PlannedVoices:
