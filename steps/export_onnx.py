@@ -8,14 +8,20 @@ model is comes from the checkpoint's configuration:
   task: enhancement    the same with one source
 
 --int8 writes separators and enhancers with weights of 8 bits as well, and says what that costs in SI-SDR on the
-recordings of --mixtures.
+recordings of --mixtures. --streaming writes one step of an enhancer that can stream, with its states as inputs and
+outputs: for networks on spectra what sherpa-onnx streams as it is (its `gtcrn`), for Demucs what the head of
+steps/export/streaming.py describes.
 """
 
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from utils import cli, provenance
+
+if TYPE_CHECKING:
+    from steps.export.graph import Agreement
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,9 +33,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--language", default="zh", help="of the training speech, for the metadata (default zh)")
     parser.add_argument("--int8", type=Path, metavar="OUT", help="of a separator or enhancer: second file, with 8 bits")
     parser.add_argument("--mixtures", type=Path, help="folder of audio to measure 8 bits on: data/.../mixtures_x/mix")
+    parser.add_argument("--streaming", type=Path, metavar="OUT", help="of an enhancer that can stream: one step of it")
+    parser.add_argument("--streaming-int8", type=Path, metavar="OUT", help="the same with 8 bits, of one on spectra")
     args = parser.parse_args(argv)
     if (args.int8 is None) != (args.mixtures is None):
         parser.error("--int8 and --mixtures go together")
+
+    if args.streaming_int8 and not args.streaming:
+        parser.error("--streaming-int8 is made of what --streaming OUT writes: give both")
 
     inputs = [args.checkpoint, *([args.backend] if args.backend else [])]
     with provenance.make(args.out, {"language": args.language}, inputs) as out:
@@ -39,6 +50,12 @@ def main(argv: list[str] | None = None) -> None:
         with provenance.make(args.int8, {}, [args.out, args.mixtures]) as out:
             if out is not None:
                 _export_int8(args, out)
+    if args.streaming:
+        _export_streaming(args)
+    if args.streaming_int8 and args.streaming.exists():
+        with provenance.make(args.streaming_int8, {}, [args.streaming]) as out:
+            if out is not None:
+                _export_streaming_int8(args, out)
 
 
 def _export(args: argparse.Namespace, out: Path) -> None:
@@ -68,10 +85,7 @@ def _export(args: argparse.Namespace, out: Path) -> None:
         case _:
             known = "speaker, separation and enhancement"
             raise ValueError(f"{args.checkpoint} is a model of task '{task}'; those of {known} can be exported")
-    logging.info(
-        "%s: %.1f MB; in onnxruntime cosine %.7f and largest difference %.1e of the largest value",
-        args.out, out.stat().st_size / 1e6, found.cosine, found.relative,
-    )  # fmt: skip
+    _say(args.out, out, found)
 
 
 def _export_int8(args: argparse.Namespace, out: Path) -> None:
@@ -80,6 +94,50 @@ def _export_int8(args: argparse.Namespace, out: Path) -> None:
     value = export_int8(args.out, out, read_mixtures(args.mixtures, args.out))
     size = out.stat().st_size / 1e6
     logging.info("%s: %.1f MB; SI-SDR %.1f dB against float32, median", args.int8, size, value)
+
+
+def _export_streaming(args: argparse.Namespace) -> None:
+    import torch
+
+    from steps.models.demucs import Demucs
+    from steps.models.separators import can_stream
+    from steps.models.streaming_stft import CausalStftNetwork
+    from steps.tasks.enhancement import load_enhancer
+
+    model, config = load_enhancer(args.checkpoint, torch.device("cpu"))
+    rate, architecture = config.mixtures.sampling_rate, config.model.architecture
+    if not can_stream(model):
+        logging.warning(
+            "%s: %s has no streaming form: %s is not written", args.checkpoint, architecture, args.streaming
+        )
+        return
+    with provenance.make(args.streaming, {}, [args.checkpoint]) as out:
+        if out is None:
+            return
+        if isinstance(model, CausalStftNetwork):
+            from steps.export.sherpa_enhancement import export_sherpa
+
+            found = export_sherpa(model, out, rate, architecture)
+        else:
+            from steps.export.streaming import export_streaming_demucs
+
+            assert isinstance(model, Demucs), "the one other network with a streamer"
+            found = export_streaming_demucs(model, out, rate)
+        _say(args.streaming, out, found)
+
+
+def _export_streaming_int8(args: argparse.Namespace, out: Path) -> None:
+    from steps.export.sherpa_enhancement import export_sherpa_int8
+
+    value = export_sherpa_int8(args.streaming, out)
+    logging.info("%s: %.1f MB; SNR %.1f dB against float32", args.streaming_int8, out.stat().st_size / 1e6, value)
+
+
+def _say(name: Path, out: Path, found: "Agreement") -> None:
+    logging.info(
+        "%s: %.1f MB; in onnxruntime cosine %.7f and largest difference %.1e of the largest value",
+        name, out.stat().st_size / 1e6, found.cosine, found.relative,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import numpy as np
 import onnxruntime
 import soundfile
 
+from utils.wav import new_wav
+
 KINDS = ("separation", "target_speaker_extraction", "enhancement")
 RIDGE, LARGEST_RIDGE = 1e-3, 1e-2  # of the strongest output's energy, as in steps.inference.separation
 
@@ -97,7 +99,8 @@ def run_files(separator: OnnxSeparator, files: Iterable[Path], out: Path, most_m
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
         for name, output in zip(separator.names(file.stem), outputs, strict=True):
-            soundfile.write(out / name, output, separator.rate, subtype="FLOAT")
+            with new_wav(out / name, separator.rate, len(output), "FLOAT") as written:
+                written.write(output)
         seconds += len(mixture) / separator.rate
     return seconds
 

@@ -22,7 +22,6 @@ from steps.export.graph import Agreement, export_graph, open_graph
 from steps.models.fingerprint import weights_hash
 from steps.models.stft import Stft
 from steps.models.streaming_stft import CausalStftNetwork
-from steps.tasks.enhancement import load_enhancer
 
 STATES = ("conv_cache", "tra_cache", "inter_cache")
 NUMBERS = ("sample_rate", "n_fft", "hop_length", "window_length", "version")
@@ -52,17 +51,6 @@ class SherpaStep(nn.Module):
         states = (conv_cache, tra_cache, inter_cache)
         enhanced, *after = self.model.step(mix, *states[: len(self.initial)])
         return enhanced, *after, *(0 * state for state in states[len(self.initial) :])
-
-
-def export_sherpa_enhancer(checkpoint: Path, out: Path) -> Agreement:
-    """Writes the checkpoint's network by `export_sherpa`. Raises ValueError for one that works on no causal spectra."""
-    model, config = load_enhancer(checkpoint, torch.device("cpu"))
-    if not isinstance(model, CausalStftNetwork):
-        raise ValueError(
-            f"{checkpoint}: sherpa-onnx streams networks on causal spectra, such as gtcrn and fast_enhancer, not "
-            f"{config.model.architecture}; export it without sherpa-onnx"
-        )
-    return export_sherpa(model, out, config.mixtures.sampling_rate, config.model.architecture)
 
 
 def export_sherpa(model: CausalStftNetwork, out: Path, sampling_rate: int, architecture: str = "") -> Agreement:

@@ -23,6 +23,7 @@ from steps.inference.cost import Stopwatch
 from steps.inference.device import pick_device
 from steps.inference.long_audio import BlockResampler, Sound, conversion_stats, convert, resampled
 from steps.inference.separation import windows
+from steps.models.separators import can_stream
 from utils import config as config_file
 
 FULL_SCALE = 32768  # of 16-bit samples
@@ -43,8 +44,7 @@ class Enhancement:
         self.rate: int = self.config.mixtures.sampling_rate
         self.checkpoint, self.watch, self.seconds = checkpoint, Stopwatch(), 0.0
         self.turned_down: dict[str, float] = {}
-        streams = getattr(self.model, "causal", False) and hasattr(self.model, "streamer")
-        self.streamer = self.model.streamer() if streams else None
+        self.streamer = self.model.streamer() if can_stream(self.model) else None
 
     def run(self, sound: Sound, folder: Path, subtype: str = "FLOAT") -> None:
         """Writes folder/<stem>.wav: see `steps.inference.long_audio.convert`."""

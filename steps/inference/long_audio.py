@@ -22,11 +22,11 @@ from torchaudio.transforms import Resample
 from steps.inference.cost import Stopwatch, peak_memory
 from steps.inference.device import device_name
 from utils import atomic
+from utils.wav import new_wav
 
 SUFFIXES = (".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav")
 SUBTYPES = ("FLOAT", "PCM_16", "PCM_24")
 BLOCK = 1 << 16  # samples
-RIFF_BYTES = 1 << 32  # a plain WAV file holds less; a longer one is RF64, its successor
 # Kaiser-windowed sinc of 64 zero crossings: 0.95 of the lower rate's band passes, and aliases are below 100 dB.
 ZEROS, ROLLOFF = 64, 0.9475937167399596
 LARGEST_RATIO = 1000  # of the reduced fraction: 44100 to 16000 Hz is 441 to 160; the filters' size is its square
@@ -234,7 +234,7 @@ def _write_floats(
     first = next(streams)
     paths = [stack.enter_context(atomic.output(target(number + 1))) for number in range(len(first))]
     with ExitStack() as opened:
-        files = [opened.enter_context(_new_file(path, sound.rate, sound.samples, "FLOAT")) for path in paths]
+        files = [opened.enter_context(new_wav(path, sound.rate, sound.samples, "FLOAT")) for path in paths]
         for block in itertools.chain([first], streams):
             block = block[:, :left].to("cpu", torch.float32)
             if block.shape[1]:
@@ -247,15 +247,9 @@ def _write_floats(
 
 
 def _rewrite(source: Path, target: Path, factor: float, subtype: str) -> None:
-    with soundfile.SoundFile(source) as file, _new_file(target, file.samplerate, file.frames, subtype) as scaled:
+    with soundfile.SoundFile(source) as file, new_wav(target, file.samplerate, file.frames, subtype) as scaled:
         while len(block := file.read(BLOCK, dtype="float64")):
             scaled.write(block * factor)
-
-
-def _new_file(path: Path, rate: int, samples: int, subtype: str) -> soundfile.SoundFile:
-    size = samples * (4 if subtype == "FLOAT" else int(subtype.removeprefix("PCM_")) // 8)
-    container = "WAV" if size + BLOCK < RIFF_BYTES else "RF64"
-    return soundfile.SoundFile(path, "w", rate, 1, subtype=subtype, format=container)
 
 
 def conversion_stats(model: torch.nn.Module, device: torch.device, watch: Stopwatch, seconds: float) -> dict[str, Any]:

@@ -42,4 +42,9 @@ def build_separator(config: SeparatorConfig, sources: int) -> nn.Module:
     return chosen(sources, **config.sizes)
 
 
+def can_stream(model: nn.Module) -> bool:
+    """Whether `model.streamer()` gives for chunks what the network gives for whole files."""
+    return getattr(model, "causal", False) and hasattr(model, "streamer")
+
+
 CONDITIONED = ("voicefilter",)  # architectures that extract one talker, told which by an embedding

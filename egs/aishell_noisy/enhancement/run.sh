@@ -5,7 +5,8 @@
 #   ./run.sh --corpus aishell [--corpus-dir DIR]      AISHELL-1; downloaded unless DIR has it
 #   ./run.sh --corpus kaldi_dir --corpus-dir DIR      your own: DIR/{train,dev,test}/{wav.scp,utt2spk}
 #
-# Results: EXP/results.json, EXP/report.html, EXP/score/summary.txt, EXP/model.onnx. Options:
+# Results: EXP/results.json, EXP/report.html, EXP/score/summary.txt, EXP/model.onnx, and EXP/model.streaming.onnx where the
+# network can stream. Options:
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -124,7 +125,7 @@ fi
 
 if stage 8 "export" --in "$exp/checkpoints/averaged.pt" --out "$exp/model.onnx"; then
   python3 -m steps.export_onnx --checkpoint "$exp/checkpoints/averaged.pt" --out "$exp/model.onnx" \
-    --int8 "$exp/model.int8.onnx" --mixtures "$data/mixtures_noisy_dev/mix"
+    --int8 "$exp/model.int8.onnx" --mixtures "$data/mixtures_noisy_dev/mix" --streaming "$exp/model.streaming.onnx"
 fi
 
 if stage 9 "report" --in "$exp/results.json" --out "$exp/report.html"; then

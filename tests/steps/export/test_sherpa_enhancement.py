@@ -6,21 +6,23 @@ import pytest
 import torch
 from torch import nn
 
-from steps.export import sherpa_enhancement
+from steps import export_onnx
 from steps.export.sherpa_enhancement import (
     SherpaGraph,
     SherpaStep,
     check,
     export_sherpa,
-    export_sherpa_enhancer,
     export_sherpa_int8,
     metadata,
     snr,
     validate,
 )
-from steps.models.demucs import Demucs
+from steps.models.config import SeparatorConfig
 from steps.models.fast_enhancer import FastEnhancer
 from steps.models.gtcrn import GTCRN
+from steps.models.separators import build_separator
+from steps.tasks.config import EnhancementConfig
+from utils import config as config_file
 
 sherpa_onnx = pytest.importorskip("sherpa_onnx")
 NARROW = {"n_fft": 64, "hop": 32, "channels": 8, "block_channels": 8, "places": 4, "blocks": 2}
@@ -174,24 +176,40 @@ def test_graph_without_metadata_is_refused(tmp_path):
         validate(file)
 
 
-def test_checkpoints_of_other_networks_are_refused(tmp_path, monkeypatch):
-    config = type("Config", (), {"model": type("Model", (), {"architecture": "demucs"})})
-    network = Demucs(1, hidden=2, depth=2, resample=1)
-    monkeypatch.setattr(sherpa_enhancement, "load_enhancer", lambda path, device: (network, config))
-    with pytest.raises(ValueError, match="not demucs"):
-        export_sherpa_enhancer(tmp_path / "best.pt", tmp_path / "step.onnx")
-
-
-def test_a_checkpoint_of_the_recipe_is_exported(tmp_path):
-    from steps.models.config import SeparatorConfig
-    from steps.models.separators import build_separator
-    from steps.tasks.config import EnhancementConfig
-    from utils import config as config_file
-
-    sizes = {"n_fft": 64, "hop": 32, "hid_size": 8, "fc_size": 8}
-    config = EnhancementConfig(task="enhancement", model=SeparatorConfig("nsnet2", sizes))
+def exported_by_the_verb(folder, architecture, sizes, *options):
+    """Runs stage 8's verb on a checkpoint of a new network; returns the folder."""
+    config = EnhancementConfig(task="enhancement", model=SeparatorConfig(architecture, sizes))
     checkpoint = {"model": build_separator(config.model, 1).state_dict(), "config": config_file.to_dict(config)}
-    torch.save(checkpoint, tmp_path / "averaged.pt")
-    found = sherpa_enhancement.export_sherpa_enhancer(tmp_path / "averaged.pt", tmp_path / "model.onnx")
-    assert found.holds()
-    assert "nsnet2" in (tmp_path / "model.onnx").read_bytes().decode("latin-1")
+    torch.save(checkpoint, folder / "averaged.pt")
+    words = ["--checkpoint", "averaged.pt", "--out", "model.onnx", "--streaming", "streaming.onnx", *options]
+    export_onnx.main([str(folder / word) if "." in word else word for word in words])
+    return folder
+
+
+def test_the_verb_writes_what_sherpa_streams(tmp_path):
+    sizes = {"n_fft": 128, "hop": 64, "hid_size": 32, "fc_size": 32}
+    exported_by_the_verb(tmp_path, "nsnet2", sizes, "--streaming-int8", "streaming.int8.onnx")
+    for name in ("streaming.onnx", "streaming.int8.onnx"):
+        validate(tmp_path / name)
+    properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "streaming.onnx").metadata_props}
+    assert properties["architecture"] == "nsnet2"
+    assert (tmp_path / "streaming.int8.onnx").stat().st_size < (tmp_path / "streaming.onnx").stat().st_size
+
+
+def test_the_verb_writes_the_step_of_demucs(tmp_path):
+    exported_by_the_verb(tmp_path, "demucs", {"hidden": 2, "depth": 2, "resample": 1})
+    properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "streaming.onnx").metadata_props}
+    assert properties["model_type"] == "demucs_streaming"
+
+
+def test_what_cannot_stream_is_said_and_the_rest_written(tmp_path, caplog):
+    exported_by_the_verb(tmp_path, "demucs", {"hidden": 2, "depth": 2, "resample": 1, "causal": False})
+    assert (tmp_path / "model.onnx").exists()
+    assert not (tmp_path / "streaming.onnx").exists()
+    assert "demucs has no streaming form" in caplog.text
+
+
+def test_8_bits_of_a_stream_without_the_stream(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        export_onnx.main(["--checkpoint", "x.pt", "--out", "x.onnx", "--streaming-int8", "q.onnx"])
+    assert "--streaming OUT" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import time
 
 import numpy as np
 import pytest
@@ -87,10 +88,9 @@ def test_a_second_file_is_as_if_it_were_the_first(enhancement, kind, tmp_path):
         (tmp_path / "used").mkdir(exist_ok=True)
         used.run(sound, tmp_path / "used")
     (tmp_path / "fresh").mkdir()
+    time.sleep(1.1)  # the time of day, which libsndfile likes to write into files, is another
     fresh.run(sounds[1], tmp_path / "fresh")
-    # Of the samples: libsndfile writes the time of day into the header of a float WAV file.
-    one, other = (soundfile.read(tmp_path / f"{name}/1.wav", dtype="float32")[0] for name in ("used", "fresh"))
-    assert one.tobytes() == other.tobytes()
+    assert (tmp_path / "used/1.wav").read_bytes() == (tmp_path / "fresh/1.wav").read_bytes()
     info = soundfile.info(tmp_path / "used/1.wav")
     assert (info.frames, info.samplerate) == (4321, 8000)
     assert used.stats()["audio_seconds"] == pytest.approx((5000 + 4321) / 8000, abs=1e-3)

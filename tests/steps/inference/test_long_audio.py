@@ -10,6 +10,7 @@ from torchaudio.functional import resample
 
 from steps.inference import long_audio
 from steps.inference.long_audio import BlockResampler, check_sound, convert, find_sounds, read_blocks, resampled
+from utils import wav
 
 
 def pieces(x, rng, longest):
@@ -108,7 +109,7 @@ def test_a_failure_leaves_no_file(tmp_path):
 
 
 def test_what_is_too_long_for_wav_is_rf64(tmp_path, monkeypatch):
-    monkeypatch.setattr(long_audio, "RIFF_BYTES", 1 << 18)
+    monkeypatch.setattr(wav, "RIFF_BYTES", 1 << 18)
     x = np.random.default_rng(0).uniform(-1, 1, 70_000).astype(np.float32)
     soundfile.write(tmp_path / "x.wav", x, 8000, subtype="FLOAT")
     convert(check_sound(tmp_path / "x.wav"), 8000, two, lambda n: tmp_path / f"{n}.wav")

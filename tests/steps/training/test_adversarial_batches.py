@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from steps.losses.config import SEPARATION_LOSSES, SeparationLossConfig
+from steps.losses.config import SEPARATION_LOSSES, EnhancementLossConfig, SeparationLossConfig
+from steps.losses.enhancement import enhancement_loss
 from steps.losses.separation import reorder, separation_loss, si_sdr
 from steps.models.config import SeparatorConfig
 from steps.models.separators import build_separator
@@ -27,6 +28,17 @@ ARCHITECTURES = [
     ("dptnet", {**CHUNKS, "n_heads": 2, "ff_hid": 8}),
     ("sudormrf", UNET),
     ("sudormrf_improved", UNET),
+    ("blstm_mask", {"n_fft": 32, "hop": 16, "hid_size": 8, "num_layers": 1}),
+]
+VOICE = {"embedding_dim": 6, "n_fft": 64, "hop": 32, "win": 64, "channels": 4, "lstm_dim": 8, "fc_dim": 8}
+SPECTRA = {"n_fft": 64, "hop": 32}
+ENHANCERS = [
+    ("demucs", {"hidden": 4, "depth": 2, "resample": 2}),
+    ("dccrn", {"architecture": "mini"}),
+    ("dcunet", {"architecture": "mini", "stft_n_filters": 256, "stft_kernel_size": 256, "stft_stride": 64}),
+    ("nsnet2", {**SPECTRA, "hid_size": 8, "fc_size": 8, "complex_mask": True}),
+    ("gtcrn", {}),
+    ("fast_enhancer", {**SPECTRA, "channels": 8, "block_channels": 8, "places": 4, "blocks": 1}),
 ]
 
 
@@ -51,11 +63,11 @@ class Masker(nn.Module):
         return self.decoder(masks * frames.unsqueeze(1))[..., : mixture.shape[-1]].float()
 
 
-def built(architecture, sizes):
+def built(architecture, sizes, sources=S):
     torch.manual_seed(0)
     if architecture == "masker":
         return Masker(**sizes)
-    return build_separator(SeparatorConfig(architecture, sizes), S)
+    return build_separator(SeparatorConfig(architecture, sizes), sources)
 
 
 def talkers(t=T, step=0, n=N):
@@ -90,7 +102,17 @@ def finite(values):
     return all(value.isfinite().all() for value in values)
 
 
-def train(model, config, dtype, steps, batches):
+def separated(config):
+    """What a separator's step computes: (model, targets, mixture) -> losses (N,)."""
+    return lambda model, targets, mixture: separation_loss(config, model(mixture), targets, mixture).loss
+
+
+def enhanced(config):
+    """The same of an enhancer, whose speech is the first talker and whose noise the second."""
+    return lambda model, targets, mixture: enhancement_loss(config, model(mixture)[:, 0], targets[:, 0], mixture).loss
+
+
+def train(model, compute, dtype, steps, batches):
     """The losses (N,) of every step, which fails where something is not finite."""
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
@@ -99,7 +121,7 @@ def train(model, config, dtype, steps, batches):
         mixture = targets.sum(dim=1)
         optimiser.zero_grad()
         with torch.autocast("cpu", dtype=dtype, enabled=dtype is not torch.float32):
-            loss, _ = separation_loss(config, model(mixture), targets, mixture)
+            loss = compute(model, targets, mixture)
         loss.mean().backward()
         assert finite([loss]) and loss.max() < 100, f"step {step}, {name}: loss {loss.tolist()}"
         for key, parameter in model.named_parameters():
@@ -116,7 +138,25 @@ def train(model, config, dtype, steps, batches):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", SEPARATION_LOSSES)
 def test_everything_stays_finite(architecture, sizes, dtype, kind):
-    train(built(architecture, sizes), SeparationLossConfig(kind), dtype, STEPS, adversary)
+    train(built(architecture, sizes), separated(SeparationLossConfig(kind)), dtype, STEPS, adversary)
+
+
+@pytest.mark.parametrize(("architecture", "sizes"), ENHANCERS, ids=described)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_enhancers_stay_finite(architecture, sizes, dtype):
+    everything = EnhancementLossConfig(l1=1.0, stft=1.0, si_sdr=0.1, compressed=1.0)
+    train(built(architecture, sizes, 1), enhanced(everything), dtype, STEPS, adversary)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_an_extractor_stays_finite(dtype):
+    model = built("voicefilter", VOICE, 1)
+    voice = nn.functional.normalize(torch.randn(N, model.embedding_dim))
+
+    def extracted(model, targets, mixture):
+        return separation_loss(SeparationLossConfig(), model(mixture, voice), targets[:, :1], mixture).loss
+
+    train(model, extracted, dtype, STEPS, adversary)
 
 
 @pytest.mark.parametrize("kind", SEPARATION_LOSSES)
@@ -127,7 +167,7 @@ def test_a_separator_learns_in_spite_of_them(kind):
     def mixed(step):
         return adversary(step // 2) if step % 2 == 0 else (talkers(step=step), "usual")
 
-    train(model, SeparationLossConfig(kind), torch.float32, 200, mixed)
+    train(model, separated(SeparationLossConfig(kind)), torch.float32, 200, mixed)
     targets = talkers(step=1000, n=8)
     mixture = targets.sum(dim=1)
     with torch.no_grad():
