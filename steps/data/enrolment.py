@@ -1,7 +1,7 @@
-"""Which other utterance of a talker tells a network whom to extract, and the embedding of it."""
+"""The embeddings that tell a network whom to extract, by utterance; a plan names one for each of its talkers."""
 
 import logging
-import random
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from steps.backend.embeddings import read_embeddings
-from steps.data.mixture import Source
 
 
 class Enrolments:
@@ -47,15 +46,12 @@ class Enrolments:
             )
         self._vectors = unit_vectors(found.vectors[[rows[id] for id in ids]], ids, folder)
         self._rows = {id: row for row, id in enumerate(ids)}
-        self._speaker = {id: supervisions[id] for id in ids}
-        self._utterances: dict[str, list[str]] = {}
-        for id in ids:
-            self._utterances.setdefault(supervisions[id], []).append(id)
-        self.alone = tuple(sorted(name for name, own in self._utterances.items() if len(own) == 1))
+        counts = Counter(supervisions.values())
+        self.alone = tuple(sorted(name for name, count in counts.items() if count == 1))
         if self.alone:
             logging.warning(
                 "%s: %d of %d speakers have one utterance (the first is %s): it is their enrolment in its own mixtures",
-                *(folder, len(self.alone), len(self._utterances), self.alone[0]),
+                *(folder, len(self.alone), len(counts), self.alone[0]),
             )
 
     @property
@@ -63,35 +59,11 @@ class Enrolments:
         """E, the size of an embedding."""
         return self._vectors.shape[1]
 
-    def choose(self, seed: int, mixture_id: str, source: Source) -> str:
-        """The id of the utterance to know `source`'s talker by: the plan's where it has one, else one drawn.
-
-        The draw is keyed by (seed, mixture, speaker) and never gives the utterance in the mixture, unless the talker
-        has no other (see `alone`). Raises ValueError for an utterance that is not among the supervisions.
-        """
-        self._check(source.utterance, source.speaker, mixture_id)
-        if source.enrolment:
-            self._check(source.enrolment, source.speaker, mixture_id)
-            return source.enrolment
-        others = [id for id in self._utterances[source.speaker] if id != source.utterance]
-        if not others:
-            return source.utterance
-        return random.Random(f"{seed} {mixture_id} {source.speaker}").choice(others)
-
     def embedding(self, utterance: str) -> Tensor:
         """(E,) float32 of length 1. Raises ValueError for an utterance that is not among the supervisions."""
         if utterance not in self._rows:
             raise ValueError(f"{self.folder}: utterance {utterance} is not among the supervisions of this split")
         return torch.from_numpy(self._vectors[self._rows[utterance]].copy())
-
-    def _check(self, utterance: str, speaker: str, mixture_id: str) -> None:
-        known = self._speaker.get(utterance)
-        if known != speaker:
-            said = f"is of {known}" if known else "is not among the supervisions of this split"
-            raise ValueError(
-                f"mixture {mixture_id}: utterance {utterance} of speaker {speaker} {said}; the plan and the "
-                f"supervisions must come from the same data directory"
-            )
 
 
 def unit_vectors(vectors: np.ndarray, ids: list[str], folder: Path) -> np.ndarray:

@@ -87,6 +87,9 @@ class MixtureDataConfig:
     dev_mixtures: int = 0  # on which epochs are compared, the first of each set; 0 for all
     dev_seconds: float = 0.0  # of a dev mixture at most, from its start; 0 for all
     speeds: list[float] = field(default_factory=lambda: [1.0])  # of a talker in training, drawn evenly: more voices
+    noise_speeds: list[float] = field(default_factory=lambda: [1.0])  # of the noise in training: more noises
+    noise_layers: float = 0.0  # share of training mixtures in whose noise another one is heard as well
+    noise_equaliser: float = 0.0  # dB at most by which bands of a training noise are raised or lowered
     crop_tries: int = 4  # places that are tried until every talker is heard in the chunk
     cache_mb: int = 512  # of decoded utterances that each loading process keeps
     num_workers: int = 2  # processes that load batches; 0 loads in the training process
@@ -95,8 +98,14 @@ class MixtureDataConfig:
     def __post_init__(self) -> None:
         if self.mixing not in ("dynamic", "fixed"):
             raise ValueError(f"data.mixing: dynamic or fixed, got '{self.mixing}'")
-        if not self.speeds or any(not 0.5 <= speed <= 2.0 for speed in self.speeds):
-            raise ValueError(f"data.speeds: factors between 0.5 and 2, got {self.speeds}")
+        for name in ("speeds", "noise_speeds"):
+            if not getattr(self, name) or any(not 0.5 <= speed <= 2.0 for speed in getattr(self, name)):
+                raise ValueError(f"data.{name}: factors between 0.5 and 2, got {getattr(self, name)}")
+        if not 0 <= self.noise_layers <= 1 or not 0 <= self.noise_equaliser <= 40:
+            raise ValueError(
+                f"data.noise_layers is a share from 0 to 1, data.noise_equaliser 0 to 40 dB; got {self.noise_layers} "
+                f"and {self.noise_equaliser}"
+            )
         if not self.kinds or set(self.kinds) - set(KINDS):
             raise ValueError(f"data.kinds: of {', '.join(KINDS)}; got {self.kinds}")
         for name, least in (("chunk_seconds", 0.1), ("batch_size", 1), ("crop_tries", 1), ("cache_mb", 1)):

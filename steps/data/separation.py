@@ -14,6 +14,7 @@ from steps.data.mixing import Sounds, render
 from steps.data.mixture import Mixture
 from steps.data.mixture_config import MixtureConfig, MixtureDataConfig
 from steps.data.mixture_corpus import make_planner, read_plans, sound_cuts
+from steps.data.noise_augment import NoiseAugmenter
 from steps.data.wave_augment import change_speed
 
 AUDIBLE = 1e-3  # of a talker's mean power in the mixture: a chunk has him if he is louder than that in it
@@ -156,6 +157,7 @@ class ChunkCollator:
         self.rate, self.early = config.mixtures.sampling_rate, config.mixtures.early_seconds
         self.samples = round(config.data.chunk_seconds * self.rate)
         self.tries, self.speeds = config.data.crop_tries, config.data.speeds
+        self.augment = NoiseAugmenter(config.data, self.rate)
         self.voices = open_enrolments(config, "train", sounds)
 
     def __call__(self, indices: Sequence[int], epoch: int) -> dict[str, Any]:
@@ -175,7 +177,13 @@ class ChunkCollator:
                 break
         targets = self._at_speeds(rendered.targets[:, start:], speeds)
         sources = self._at_speeds(rendered.sources[:, start:], speeds) if rendered.in_room else targets
-        return sources.sum(axis=0) + fitted(rendered.noise[start:], self.samples), targets
+        noise = self.augment(rendered.noise[start:], self.samples, lambda: self._other_noise(rng, epoch), rng)
+        return sources.sum(axis=0) + fitted(noise, self.samples), targets
+
+    def _other_noise(self, rng: random.Random, epoch: int) -> np.ndarray | None:
+        """The noise of another mixture, or None if that has none."""
+        noise = self.rows.row(rng.randrange(len(self.rows)), epoch).noise
+        return None if noise is None else self.sounds.wave(noise.recording)[noise.start : noise.start + noise.samples]
 
     def _at_speeds(self, waves: np.ndarray, speeds: Sequence[float]) -> np.ndarray:
         """(S, T') -> (S, T) with T a chunk's samples: each faster or slower, from its start."""
@@ -218,8 +226,7 @@ def batch_of(
     }
     if voices is not None:
         batch["sources"] = batch["sources"][:, :1]
-        chosen = [voices.choose(mixture.seed, mixture.id, mixture.sources[0]) for mixture in mixtures]
-        batch["enrolment"] = torch.stack([voices.embedding(utterance) for utterance in chosen])
+        batch["enrolment"] = torch.stack([voices.embedding(mixture.sources[0].enrolment) for mixture in mixtures])
     return batch
 
 

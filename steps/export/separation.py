@@ -19,6 +19,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from steps.export.graph import Agreement, agreement, export_graph, open_graph
+from steps.metrics.separation import LIMIT, is_silent, si_sdr
 from steps.models.fingerprint import weights_hash
 from steps.models.separators import CONDITIONED
 from steps.tasks.mixture_task import load_network
@@ -86,7 +87,10 @@ def export_int8(graph: Path, out: Path, mixtures: Sequence[np.ndarray]) -> float
     for mixture in mixtures:
         case = voice | {"mixture": mixture[None].astype(np.float32)}
         expected, found = (session.run(None, case)[0][0] for session in (precise, rounded))
-        values += [_si_sdr(*pair) for pair in zip(found, expected, strict=True) if pair[1].any()]
+        for given, wanted in zip(found, expected, strict=True):
+            if not is_silent(wanted):
+                value = si_sdr(given, wanted, zero_mean=False).value
+                values.append(-LIMIT if value is None else value)  # silence instead of a sound
     if not values:
         raise ValueError(f"{graph}: no mixture of those to measure 8 bits on gives any sound; give others")
     median = float(np.median(values))
@@ -168,11 +172,3 @@ def _channels(proto: onnx.ModelProto, node: onnx.NodeProto) -> int:
     """How many input channels each output of a convolution adds up: 1 for a depthwise one and for an encoder."""
     shapes = {value.name: value.dims for value in proto.graph.initializer}
     return shapes[node.input[1]][1] if node.input[1] in shapes else 0
-
-
-def _si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
-    """dB, of (T,) and (T,) with means."""
-    estimate, reference = estimate.astype(np.float64), reference.astype(np.float64)
-    target = (estimate @ reference) / (reference @ reference) * reference
-    error = estimate - target
-    return float(10 * np.log10((target @ target) / max(error @ error, 1e-30)))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steps.models.tasnet import Decoder, Encoder, build_activation, build_norm, covered
+from steps.models.tasnet import Decoder, Encoder, build_activation, build_norm, check_sizes, covered
 
 
 class ConvTasNet(nn.Module):
@@ -151,18 +151,6 @@ class Chop(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x[..., : x.shape[-1] - self.frames]
-
-
-def check_sizes(n_filters: int, in_chan: int | None, out_chan: int | None, kernel_size: int, stride: int) -> None:
-    """Raises ValueError, naming the option, where a filter bank and the masks over it do not fit together."""
-    if in_chan not in (None, n_filters):
-        raise ValueError(f"model.sizes.in_chan is n_filters ({n_filters}) or not given; got {in_chan}")
-    if out_chan not in (None, 1, n_filters):
-        raise ValueError(f"model.sizes.out_chan is n_filters ({n_filters}), 1 or not given; got {out_chan}")
-    if not 1 <= stride <= kernel_size:
-        raise ValueError(
-            f"model.sizes.stride is from 1 to kernel_size ({kernel_size}), or samples are lost; got {stride}"
-        )
 
 
 def fold_norms(model: ConvTasNet) -> ConvTasNet:

@@ -12,11 +12,10 @@ B sequences of length L.
 import torch
 from torch import Tensor, nn
 
-from steps.models.conv_tasnet import check_sizes
 from steps.models.dual_path import DualPathEnd, DualPathTasNet, along, dual_path_norm
 from steps.models.recurrent import build_rnn, outputs
 from steps.models.segmentation import Segmentation
-from steps.models.tasnet import build_activation
+from steps.models.tasnet import build_activation, check_sizes
 
 
 class DPRNNTasNet(DualPathTasNet):

@@ -132,3 +132,15 @@ def build_activation(name: str | None) -> nn.Module:
     if str(name).lower() not in known:
         raise ValueError(f"an activation is one of {', '.join(known)}, softmax; got '{name}'")
     return known[str(name).lower()]()
+
+
+def check_sizes(n_filters: int, in_chan: int | None, out_chan: int | None, kernel_size: int, stride: int) -> None:
+    """Raises ValueError, naming the option, where a filter bank and the masks over it do not fit together."""
+    if in_chan not in (None, n_filters):
+        raise ValueError(f"model.sizes.in_chan is n_filters ({n_filters}) or not given; got {in_chan}")
+    if out_chan not in (None, 1, n_filters):
+        raise ValueError(f"model.sizes.out_chan is n_filters ({n_filters}), 1 or not given; got {out_chan}")
+    if not 1 <= stride <= kernel_size:
+        raise ValueError(
+            f"model.sizes.stride is from 1 to kernel_size ({kernel_size}), or samples are lost; got {stride}"
+        )

@@ -9,6 +9,7 @@ The files of its pipeline, in the order that data flows through them:
     steps/data/mixing.py          rows of the plan become sound       (steps.render_mixtures)
     steps/data/audit.py           nothing is in two splits            (steps.audit_mixtures)
     steps/data/separation.py      batches
+    steps/data/noise_augment.py   more noises out of few, in training
     steps/tasks/mixture_task.py   what separation and enhancement have in common
     steps/models/separators.py    the networks, one in each file; causal ones have a streamer
     (another toolkit's weights)   taken over by name                  (steps.import_separator)
@@ -17,7 +18,7 @@ The files of its pipeline, in the order that data flows through them:
     steps/inference/enhancement.py files of any length, and live      (steps.enhance_speech)
     steps/metrics/                SI-SDR, PESQ, STOI, CER             (steps.measure_speech, steps.score_speech)
     (dev, several times)          how much input to mix back          (steps.choose_dry)
-    steps/export/                 ONNX                                (steps.export_onnx, steps.run_onnx)
+    steps/export/                 ONNX, sherpa-onnx's streams         (steps.export_onnx, steps.run_onnx)
     steps/reporting/              one page about a run                (steps.report)
 """
 

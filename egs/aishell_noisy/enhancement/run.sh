@@ -16,7 +16,7 @@ on_bad_data=stop              # stop at bad audio or text after reporting all of
 noise_dir=                    # folder of noise recordings, or of MUSAN; the mini corpus has its own
 rir_dir=                      # folder of room impulse responses, where the YAML asks for rooms
 data=                         # directory of manifests, plans and mixtures [data/NAME]
-conf=                         # YAML of the experiment [conf/NAME.yaml if there is one, else conf/demucs.yaml]
+conf=                         # YAML of the experiment [conf/NAME.yaml if there is one, else conf/fast_enhancer.yaml]
 corpus_conf=                  # YAML of the mini corpus [conf/mini_corpus.yaml]
 overrides=                    # changes to the YAML, as in "training.epochs=5 mixtures.sampling_rate=16000"
 exp=                          # directory of the run [exp/NAME_CONF]
@@ -41,7 +41,7 @@ name=$corpus
 [[ $corpus != kaldi_dir ]] || name=$(basename "$corpus_dir")
 if [[ -z $conf ]]; then
   conf=conf/$name.yaml
-  [[ -e $conf ]] || conf=conf/demucs.yaml
+  [[ -e $conf ]] || conf=conf/fast_enhancer.yaml
 fi
 experiment=$(basename "$conf" .yaml)
 [[ $experiment == "$name" ]] || experiment=${name}_$experiment

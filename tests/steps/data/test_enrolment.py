@@ -1,4 +1,4 @@
-"""Enrolments: never the utterance in the mixture, the same choice everywhere, and errors that say what is missing."""
+"""Embeddings of enrolments: whose they are, and errors that say what is missing."""
 
 import json
 import logging
@@ -9,7 +9,6 @@ import torch
 
 from steps.backend.embeddings import Embeddings
 from steps.data.enrolment import Enrolments
-from steps.data.mixture import Source
 
 SPEAKERS = {f"{name}{number}": name for name in "ab" for number in range(6)} | {"c0": "c"}
 
@@ -30,10 +29,6 @@ def write(folder, ids, vectors=None, num_jobs=2):
     return folder
 
 
-def source(utterance: str, **changed) -> Source:
-    return Source(utterance, utterance[0], start=0, samples=9, **{"offset": 0, "gain": 1.0, **changed})
-
-
 @pytest.fixture
 def enrolments(tmp_path):
     return Enrolments(write(tmp_path / "embeddings_train", SPEAKERS), SPEAKERS)
@@ -49,34 +44,11 @@ def test_embeddings_are_those_of_the_jobs_and_of_length_one(enrolments):
     assert enrolments.embedding("a0").norm() == pytest.approx(1.0)
 
 
-def test_the_choice_is_another_utterance_of_the_same_speaker(enrolments):
-    chosen = [enrolments.choose(0, f"full-train-{index:06d}", source("a3")) for index in range(200)]
-    assert set(chosen) == {"a0", "a1", "a2", "a4", "a5"}
-    assert min(chosen.count(id) for id in set(chosen)) > 20  # 40 on average
-
-
-def test_the_choice_depends_on_seed_mixture_and_speaker_alone(enrolments, tmp_path):
-    names = [f"full-train-{index:06d}" for index in range(50)]
-    chosen = [enrolments.choose(3, name, source("b1")) for name in names]
-    turned = dict(reversed(SPEAKERS.items()))
-    turned.pop("a2")  # somebody else's
-    other = Enrolments(write(tmp_path / "other", turned, num_jobs=5), turned)
-    assert [other.choose(3, name, source("b1", offset=5, gain=0.1)) for name in reversed(names)] == chosen[::-1]
-    assert [enrolments.choose(4, name, source("b1")) for name in names] != chosen
-
-
-def test_what_the_plan_says_goes(enrolments):
-    assert enrolments.choose(0, "m", source("a3", enrolment="a5")) == "a5"
-    with pytest.raises(ValueError, match="mixture m: utterance b1 of speaker a is of b; the plan and the supervisions"):
-        enrolments.choose(0, "m", source("a3", enrolment="b1"))
-
-
 def test_one_utterance_is_its_own_enrolment_and_counted(tmp_path, caplog):
     folder = write(tmp_path / "e", SPEAKERS)
     with caplog.at_level(logging.WARNING):
         enrolments = Enrolments(folder, SPEAKERS)
     assert enrolments.alone == ("c",)
-    assert enrolments.choose(0, "m", source("c0")) == "c0"
     assert "1 of 3 speakers have one utterance (the first is c)" in caplog.text
     caplog.clear()
     two = {id: speaker for id, speaker in SPEAKERS.items() if speaker != "c"}
@@ -95,8 +67,6 @@ def test_what_is_missing_is_named(enrolments, tmp_path):
         Enrolments(tmp_path / "nowhere", {"a0": "a"})
     with pytest.raises(ValueError, match="of no use without supervisions"):
         Enrolments(folder, {})
-    with pytest.raises(ValueError, match="mixture m: utterance a9 of speaker a is not among the supervisions"):
-        enrolments.choose(0, "m", source("a9"))
     with pytest.raises(ValueError, match="utterance a9 is not among the supervisions"):
         enrolments.embedding("a9")
 

@@ -21,6 +21,15 @@ mixtures:
 data: {kinds: [full, partial], chunk_seconds: 0.8, batch_size: 4, num_workers: 0, cache_mb: 1}
 """
 
+NOISY = """
+task: enhancement
+mixtures:
+  sampling_rate: 8000
+  noise_snr: {train: [0.0, 5.0], dev: [0.0, 5.0], test: [0.0, 5.0]}
+  sets: {noisy: {train: 12, dev: 3, test: 2}}
+data: {kinds: [noisy], chunk_seconds: 0.5, batch_size: 4, num_workers: 0, cache_mb: 1}
+"""
+
 
 @pytest.fixture(scope="module")
 def config(talkers, tmp_path_factory):
@@ -89,6 +98,20 @@ def test_talkers_at_other_speeds(config):
 
     row = next(row for row, id in enumerate(plain["ids"]) if id.startswith("full"))
     assert abs(pitch(fast, row) / pitch(plain, row) - 2.0) < 0.1
+
+
+def test_changed_noise_is_drawn_alike_and_leaves_the_talkers(talkers, tmp_path):
+    (tmp_path / "noisy.yaml").write_text(NOISY)
+    config = load_config(tmp_path / "noisy.yaml", [f"data.dir={talkers}"])
+    simulate_mixtures.main(["--config", str(tmp_path / "noisy.yaml"), "--data", str(talkers)])
+    settings = {"noise_speeds": [0.9, 1.1], "noise_layers": 0.5, "noise_equaliser": 12.0}
+    plain = next(iter(mixture_batches(config, "train")))
+    first, again = (next(iter(mixture_batches(changed(config, **settings), "train"))) for _ in range(2))
+    assert torch.equal(first["mixture"], again["mixture"])
+    assert first["ids"] == plain["ids"] and torch.equal(first["sources"], plain["sources"])
+    noises = [(batch["mixture"] - batch["sources"].sum(dim=1)).square().mean(dim=1) for batch in (plain, first)]
+    assert torch.allclose(*noises, rtol=0.02)
+    assert not torch.allclose(plain["mixture"], first["mixture"], atol=1e-3)
 
 
 def test_dev_is_the_plan(config):
