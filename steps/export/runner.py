@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import soundfile
 
-from utils.wav import new_wav
+from steps.inference.wav import new_wav
 
 KINDS = ("separation", "target_speaker_extraction", "enhancement")
 RIDGE, LARGEST_RIDGE = 1e-3, 1e-2  # of the strongest output's energy, as in steps.inference.separation

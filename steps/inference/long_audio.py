@@ -21,8 +21,8 @@ from torchaudio.transforms import Resample
 
 from steps.inference.cost import Stopwatch, peak_memory
 from steps.inference.device import device_name
+from steps.inference.wav import new_wav
 from utils import atomic
-from utils.wav import new_wav
 
 SUFFIXES = (".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav")
 SUBTYPES = ("FLOAT", "PCM_16", "PCM_24")

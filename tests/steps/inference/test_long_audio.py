@@ -8,9 +8,8 @@ import soundfile
 import torch
 from torchaudio.functional import resample
 
-from steps.inference import long_audio
+from steps.inference import long_audio, wav
 from steps.inference.long_audio import BlockResampler, check_sound, convert, find_sounds, read_blocks, resampled
-from utils import wav
 
 
 def pieces(x, rng, longest):
