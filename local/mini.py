@@ -8,7 +8,8 @@ rooms with noise (`local.mini_room`); voices and sentences are disjoint between 
 configuration are those of MiniConfig in `local.mini_plan`. The same configuration gives the same bytes, whatever
 --num-jobs is. plan.jsonl beside the audio records every random choice.
 
-The second command is AISHELL-1's preparation, and adds recordings_noise.jsonl.gz from the corpus's own noise.
+The second command is AISHELL-1's preparation, and adds recordings_noise.jsonl.gz from the corpus's own noise, unless it
+is --without noise, which leaves room for other recordings.
 """
 
 import functools
@@ -53,10 +54,12 @@ def synthesise(corpus_dir: Path, settings: MiniConfig, num_jobs: int = 1) -> Non
     logging.info("%s: %d utterances, plan %s", corpus_dir, len(plan), made_from["plan"])
 
 
-def prepare(corpus_dir: Path, out_dir: Path | str, on_bad_data: str = "stop", num_jobs: int = 1) -> None:
-    """See `local.preparation.prepare` and `local.noise.prepare`."""
+def prepare(
+    corpus_dir: Path, out_dir: Path | str, on_bad_data: str = "stop", num_jobs: int = 1, without: Sequence[str] = ()
+) -> None:
+    """See `local.preparation.prepare` and `local.noise.prepare`; `without` may hold "noise"."""
     preparation.prepare(aishell.scan(corpus_dir, "mini"), out_dir, on_bad_data, num_jobs)
-    if (corpus_dir / NOISE).is_dir():
+    if (corpus_dir / NOISE).is_dir() and "noise" not in without:
         noise.prepare(corpus_dir / NOISE, out_dir, on_bad_data, num_jobs)
 
 
@@ -99,10 +102,12 @@ def _file(folder: Path, item: Recording | Noise) -> Path:
 def main(argv: list[str] | None = None) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--config", type=Path, help="YAML with the keys of MiniConfig; without it its defaults")
+    parser.add_argument("--without", action="append", default=[], choices=("noise",), help="leave its own out")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance train.voices=10")
     args = parser.parse_args(argv)
     settings = config.load(MiniConfig, args.config, args.overrides)
-    command.run(args, prepare, lambda corpus_dir: synthesise(corpus_dir, settings, args.num_jobs))
+    prepare_it = functools.partial(prepare, without=args.without)
+    command.run(args, prepare_it, lambda corpus_dir: synthesise(corpus_dir, settings, args.num_jobs))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ configuration are those of MiniSpeakersConfig there. The same configuration give
 is. plan.jsonl beside the audio records every random choice.
 
 The second command is CN-Celeb's preparation, with as many speakers held out as the configuration said, and adds
-recordings_noise.jsonl.gz and recordings_rir.jsonl.gz from noise/ and rirs/. The variants of the held-out speakers are
-in no training voice as long as --dev-speakers and --seed stay as they are.
+recordings_noise.jsonl.gz and recordings_rir.jsonl.gz from noise/ and rirs/, unless it is --without noise or --without
+rir, which leaves room for other recordings. The variants of the held-out speakers are in no training voice as long as
+--dev-speakers and --seed stay as they are.
 """
 
 import functools
@@ -69,12 +70,16 @@ def prepare(
     on_bad_data: str = "stop",
     num_jobs: int = 1,
     choices: Choices | None = None,
+    without: Sequence[str] = (),
 ) -> None:
-    """See `local.preparation.prepare` and `local.noise.prepare`; `choices` are by default the corpus's own."""
+    """See `local.preparation.prepare` and `local.noise.prepare`; `choices` are by default the corpus's own.
+
+    `without` may hold "noise" and "rir".
+    """
     choices = choices or Choices(dev_speakers=held_out_speakers(corpus_dir))
     preparation.prepare(cnceleb.scan(corpus_dir, choices, name="mini_speakers"), out_dir, on_bad_data, num_jobs)
     for folder, kind in ((NOISE, "noise"), (RIRS, "rir")):
-        if noise.find_audio(corpus_dir / folder):
+        if kind not in without and noise.find_audio(corpus_dir / folder):
             noise.prepare(corpus_dir / folder, out_dir, on_bad_data, num_jobs, kind)
 
 
@@ -137,6 +142,8 @@ def _write_lists(folder: Path, plan: Sequence[Spoken]) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--config", type=Path, help="YAML with the keys of MiniSpeakersConfig; default: its defaults")
+    own = ("noise", "rir")
+    parser.add_argument("--without", action="append", default=[], choices=own, help="leave its own out")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for instance speakers=20")
     add_options(parser)
     parser.set_defaults(dev_speakers=None)
@@ -146,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
     def prepare_as_chosen(corpus_dir: Path, *rest: str) -> None:
         if args.dev_speakers is None:
             args.dev_speakers = held_out_speakers(corpus_dir)
-        prepare(corpus_dir, *rest, choices=Choices.of(args))
+        prepare(corpus_dir, *rest, choices=Choices.of(args), without=args.without)
 
     command.run(args, prepare_as_chosen, lambda corpus_dir: synthesise(corpus_dir, settings, args.num_jobs))
 

@@ -5,6 +5,7 @@ of MUSAN, `noise-speech-` are single talkers (of which babble is made), `noise-m
 rest; of the mini corpora, `noise-babble` is babble of several talkers, and anything else is noise.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -35,8 +36,9 @@ def prepare(
     """
     folder, output = Path(folder), Path(out_dir) / f"recordings_{kind}.jsonl.gz"
     files = find_audio(folder) if files is None else files
-    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    with provenance.make(output, {"files": stats}) as temporary:
+    stats = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    made_from = {"folder": str(folder), "files": hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}
+    with provenance.make(output, made_from) as temporary:
         if temporary is None:
             return
         requests = [Request(file, speech=False, mono=kind == "noise") for file in files]

@@ -1,8 +1,9 @@
-"""Room impulse responses (openslr 28, RIRS_NOISES): 60,000 simulated ones and those of real rooms, for augmentation.
+"""Room impulse responses for augmentation: openslr 28 (RIRS_NOISES), 60,000 simulated ones and those of real rooms, or
+any folder of recordings, each of which is a response.
 
   python3 -m local.rirs --download --corpus-dir download/rirs --out-dir data/cnceleb
 
-writes data/cnceleb/recordings_rir.jsonl.gz. The folder is the one that holds simulated_rirs/ and
+writes data/cnceleb/recordings_rir.jsonl.gz. Of RIRS_NOISES the folder is the one that holds simulated_rirs/ and
 real_rirs_isotropic_noises/, or the one above it (RIRS_NOISES/). --parts takes one of the two only. Responses of several
 microphones keep their channels: read the first of them. --pointsource-noises writes recordings_noise.jsonl.gz too,
 from the sounds that lie beside the responses; they are a part of MUSAN, so with local.musan leave them out.
@@ -31,8 +32,11 @@ def prepare(
     parts: Sequence[str] = tuple(PARTS),
     noises: bool = False,
 ) -> None:
-    """See `local.noise.prepare`. Raises FileNotFoundError when a part is missing."""
+    """See `local.noise.prepare`. Raises FileNotFoundError when a part of RIRS_NOISES is missing."""
     root = find_root(corpus_dir)
+    if not any((root / name).is_dir() for name in (*PARTS.values(), NOISES)) and noise.find_audio(root):
+        noise.prepare(root, out_dir, on_bad_data, num_jobs, "rir")
+        return
     wanted = [PARTS[part] for part in parts] + [NOISES] * noises
     missing = [name for name in wanted if not (root / name).is_dir()]
     if missing:

@@ -14,10 +14,11 @@ import soundfile
 from lhotse import RecordingSet, SupervisionSet
 from lhotse.recipes import prepare_aishell
 
-from local import mini, mini_plan
+from local import mini, mini_plan, noise_dir
 from local.mini_files import make_room
 from local.mini_speech import speak
 from local.mini_voices import Voice
+from utils.provenance import StaleOutputError
 
 SMALL = ["train.voices=2", "train.sentences=12", "dev.voices=1", "dev.sentences=2", "test.voices=1"]
 SMALL += ["test.sentences=2", "noises=1", "noise_seconds=2"]
@@ -74,6 +75,18 @@ def test_an_utterance_does_not_depend_on_the_rest_of_the_corpus(corpus: Path) ->
         samples, _ = soundfile.read(path, dtype="int16")
         np.testing.assert_array_equal(mini.render(recording, settings.seed), samples)
         assert not np.array_equal(mini.render(recording, settings.seed + 1), samples)
+
+
+def test_other_noise_takes_the_place_of_its_own(corpus: Path, tmp_path: Path, audio) -> None:
+    audio(tmp_path / "noises/fan.wav", np.ones(1600) * 0.1)
+    data = tmp_path / "data"
+    for _ in range(2):  # a second run finds all done
+        mini.main(["--corpus-dir", str(corpus), "--out-dir", str(data), "--without", "noise"])
+        noise_dir.main(["--corpus-dir", str(tmp_path / "noises"), "--out-dir", str(data)])
+    assert [c.id for c in RecordingSet.from_file(data / "recordings_noise.jsonl.gz")] == ["noise-fan"]
+    with pytest.raises(StaleOutputError, match=r"option folder: .*noises.* now") as error:
+        mini.main(["--corpus-dir", str(corpus), "--out-dir", str(data)])
+    assert len(str(error.value)) < 600  # not a list of every file
 
 
 def test_preparation_gives_manifests_lexicon_and_noise(corpus: Path, tmp_path: Path) -> None:
@@ -145,6 +158,7 @@ if sys.argv[1:]:
     espeakng_loader.get_data_path = lambda: sys.argv[1]
 from local.mini_speech import speak
 from local.mini_voices import Voice
+from utils.provenance import StaleOutputError
 print(hashlib.sha256(speak("ni3hao3 bei3jing1", Voice("f2", "F", 50, 170, 60)).tobytes()).hexdigest())
 """
 

@@ -59,6 +59,16 @@ def test_parts_and_noises(corpus: Path, tmp_path: Path) -> None:
     assert len(load(tmp_path / "other")) == 2
 
 
+def test_any_folder_of_responses(tmp_path: Path, audio) -> None:
+    for name in ("hall/noise lab.wav", "kitchen.wav"):
+        audio(tmp_path / "my rooms" / name, 0.5 * np.eye(1, 800, 5)[0])
+    rirs.main(["--corpus-dir", str(tmp_path / "my rooms"), "--out-dir", str(tmp_path / "data")])
+    assert sorted(load(tmp_path / "data")) == ["rir-hall-noise_lab", "rir-kitchen"]
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(FileNotFoundError, match="has no simulated_rirs"):
+        rirs.prepare(tmp_path / "nothing", tmp_path / "other")
+
+
 def test_a_first_reflection_comes_when_and_as_loud_as_it_must() -> None:
     room = Room("r", (9.0, 8.0, 7.0), (3.0, 4.0, 3.5), (5.0, 4.0, 3.5), 0.5)
     heard, beta = response(room), reflection(room)

@@ -43,8 +43,9 @@ experiment=$(basename "$conf" .yaml)
 [[ $experiment == "$name" ]] || experiment=${name}_$experiment
 exp=${exp:-exp/$experiment}
 data=${data:-data/$name}
-corpus_options=() text_options=()
+corpus_options=() manifest_options=() text_options=()
 [[ $corpus != mini ]] || corpus_options=(--config "$corpus_conf")
+[[ $corpus != mini || -z $noise_dir ]] || manifest_options=(--without noise)
 [[ -z $extra_text ]] || text_options=(--extra-text "$extra_text")
 read -r -a changes <<<"$overrides"
 settings=(--config "$conf" "seed=$seed" "data.dir=$data" "data.lang=$exp/lang" "${changes[@]}")
@@ -64,7 +65,8 @@ if stage 0 "data" --in "${corpus_options[@]:1}" --out "$corpus_dir"; then
 fi
 
 if stage 1 "manifests" --in "$corpus_dir" --out "$data"/{recordings,supervisions}_{train,dev,test}.jsonl.gz; then
-  python3 -m "local.$corpus" --corpus-dir "$corpus_dir" --out-dir "$data" --on-bad-data "$on_bad_data" --num-jobs "$nj"
+  python3 -m "local.$corpus" --corpus-dir "$corpus_dir" --out-dir "$data" --on-bad-data "$on_bad_data" --num-jobs "$nj" \
+    "${manifest_options[@]}"
   [[ -z $noise_dir ]] || python3 -m local.noise_dir --corpus-dir "$noise_dir" --out-dir "$data" --num-jobs "$nj"
 fi
 

@@ -49,6 +49,7 @@ exp=${exp:-exp/$experiment}
 data=${data:-data/$name}
 corpus_options=() manifest_options=() voice_options=() score_options=()
 [[ $corpus != mini ]] || corpus_options=(--config "$corpus_conf")
+[[ $corpus != mini || -z $noise_dir ]] || manifest_options=(--without noise)
 [[ $corpus != kaldi_dir || -e $corpus_dir/train/text ]] || manifest_options=(--without-text)
 read -r -a changes <<<"$overrides"
 [[ -z $speaker_model ]] || changes+=("data.enrolments=$exp/enrolments")

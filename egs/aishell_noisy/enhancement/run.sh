@@ -49,6 +49,7 @@ exp=${exp:-exp/$experiment}
 data=${data:-data/$name}
 corpus_options=() manifest_options=() asr_options=() score_options=()
 [[ $corpus != mini ]] || corpus_options=(--config "$corpus_conf")
+[[ $corpus != mini || -z $noise_dir ]] || manifest_options=(--without noise)
 [[ $corpus != kaldi_dir || -e $corpus_dir/train/text ]] || manifest_options=(--without-text)
 read -r -a changes <<<"$overrides"
 [[ -z $asr_exp ]] || asr_options=(--asr-checkpoint "$asr_exp/checkpoints/averaged.pt" --asr-lang "$asr_exp/lang")

@@ -58,6 +58,8 @@ case $corpus in
   mini) module=local.mini_speakers corpus_options=(--config "$corpus_conf") ;;
   kaldi_dir) manifest_options=(--without-text) ;;
 esac
+[[ $corpus != mini || -z $noise_dir ]] || manifest_options+=(--without noise)
+[[ $corpus != mini || -z $rir_dir ]] || manifest_options+=(--without rir)
 read -r -a changes <<<"$overrides"
 settings=(--config "$conf" "seed=$seed" "data.dir=$data" "${changes[@]}")
 trainer=train exported=$exp/model.onnx
