@@ -100,6 +100,12 @@ def read_plan(path: Path | str) -> Plan:
         raise ValueError(f"{path}: no plan of mixtures (gzipped lines of JSON): {error}") from error
 
 
+def reference_file(folder: Path, number: int, mixture: str) -> Path:
+    """What a network is to find of talker `number`, from 1: `target1` where it was written, as in rooms, else `s1`."""
+    target = rendered_file(folder, f"target{number}", mixture)
+    return target if target.exists() else rendered_file(folder, f"s{number}", mixture)
+
+
 def rendered_file(folder: Path, part: str, mixture: str) -> Path:
     """Where steps.render_mixtures puts a mixture's audio; part is mix, s1, s2 ..., noise, or target1 ... in rooms."""
     return folder / part / f"{mixture}.flac"

@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 from scipy.optimize import linear_sum_assignment
 
-from steps.data.mixture import Mixture, rendered_file
+from steps.data.mixture import Mixture, reference_file, rendered_file
 from steps.metrics import perceptual, separation
 from steps.metrics.config import ScoreConfig, SpeechScoreConfig
 from steps.metrics.edit_distance import distance, tokenize
@@ -50,7 +50,6 @@ class SignalFiles:
         if not (references / "mix").is_dir():
             raise FileNotFoundError(f"{references} has no folder mix: stage 2 (steps.render_mixtures) writes it")
         self.references, self.folders = references, list(estimates)
-        self.part = "target" if (references / "target1").is_dir() else "s"
         self.estimates: dict[str, Path] = {}
         for folder in self.folders:
             for file in sorted(folder.glob("*.wav")):
@@ -62,7 +61,7 @@ class SignalFiles:
         """Raises FileNotFoundError naming what is missing, ValueError for another length or rate, or a NaN."""
         mixture = read_signal(rendered_file(self.references, "mix", row.id), row.sampling_rate, None)
         numbers = range(1, len(row.sources) + 1)
-        references = [rendered_file(self.references, f"{self.part}{number}", row.id) for number in numbers]
+        references = [reference_file(self.references, number, row.id) for number in numbers]
         names = [row.id] if len(row.sources) == 1 else [f"{row.id}_{number}" for number in numbers]
         read = [read_signal(file, row.sampling_rate, len(mixture)) for file in [*references, *map(self._find, names)]]
         return Signals(mixture, np.stack(read[: len(names)]), np.stack(read[len(names) :]))

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 from omegaconf import OmegaConf
 
-from steps.data.mixture import rendered_file
+from steps.data.mixture import reference_file, rendered_file
 from steps.metrics.speech_tables import SIDES, matrix
 from steps.reporting.asr import MOST_SOUND
 from steps.reporting.markup import Markup, join, tag
@@ -126,7 +126,6 @@ def _players(example: Example) -> Iterator[Markup]:
     """The mixture, then each output with its reference; without talkers to tell apart: noisy, enhanced, clean."""
     row, rendered = example.row, example.rendered
     several = len(row["sources"]) > 1
-    part = "target" if (rendered / "target1").is_dir() else "s"
     yield from _player(rendered_file(rendered, "mix", row["id"]), "mixture" if several else "noisy", row["id"])
     for number, output in enumerate(row["permutation"], start=1):
         estimate = f"{row['id']}_{output + 1}.wav" if several else f"{row['id']}.wav"
@@ -136,7 +135,7 @@ def _players(example: Example) -> Iterator[Markup]:
         speaker = f" {number}, {row['speakers'][number - 1]}" if several else ""
         source = row["sources"][number - 1]
         yield from _player(files[0], f"{'output' if several else 'enhanced'}{speaker}{_figures(source)}", row["id"])
-        reference = rendered_file(rendered, f"{part}{number}", row["id"])
+        reference = reference_file(rendered, number, row["id"])
         yield from _player(reference, f"{'reference' if several else 'clean'}{speaker}", row["id"])
 
 

@@ -106,6 +106,21 @@ def lines(run, kind="partial_test"):
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
+def test_in_rooms_the_early_part_is_the_reference(run):
+    """Of one mixture in three, as a share of them is in rooms; the others have no targets beside their sources."""
+    name = "partial-test-000003"
+    wave = [
+        soundfile.read(rendered_file(run / "data/mixtures_partial_test", f"s{number}", name))[0] for number in (1, 2)
+    ]
+    for number in (1, 2):  # as if the talkers had changed places, which only these targets say
+        write(run / "data/mixtures_partial_test", f"target{number}", name, wave[2 - number])
+    measure()
+    found = {line["id"]: line["permutation"] for line in lines(run)}
+    assert len(found) == 12
+    assert found[name] == [0, 1]
+    assert all(permutation == [1, 0] for id, permutation in found.items() if id != name)
+
+
 def test_scores_are_what_the_signals_say(run, capsys):
     for job in (1, 2, 3):
         measure("partial_test", job, 3, "score.metrics=[si_sdr,sdr,pesq_wb,leak]")
