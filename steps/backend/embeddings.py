@@ -61,7 +61,7 @@ class Embeddings:
     def load(cls, file: Path) -> "Embeddings":
         """The inverse of `save`. Raises FileNotFoundError, or ValueError for another kind of file."""
         if not file.is_file():
-            raise FileNotFoundError(f"{file} does not exist; steps.extract_embeddings (stage 6) makes it")
+            raise FileNotFoundError(f"{file} does not exist; steps.extract_embeddings makes it")
         try:
             arrays = read_arrays(file)
             return cls(arrays["ids"].tolist(), arrays["vectors"], arrays["speakers"].tolist(), arrays["seconds"])
@@ -92,5 +92,5 @@ def job_folders(folder: Path) -> list[Path]:
 def read_stats(part: Path) -> dict[str, Any]:
     """What a job of steps.extract_embeddings says of itself."""
     if not (part / STATS).is_file():
-        raise FileNotFoundError(f"{part} is missing or not complete; steps.extract_embeddings (stage 6) makes it")
+        raise FileNotFoundError(f"{part} is missing or not complete; steps.extract_embeddings makes it")
     return json.loads((part / STATS).read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ class Decoded:
 
 
 def piece_folders(folder: Path) -> list[Path]:
-    """The directories of the jobs that decoded into `folder`, or `folder` itself when it was one job's.
+    """The directories of the jobs that wrote into `folder`, or `folder` itself when it was one job's.
 
     Raises ValueError when a job has left nothing, or pieces are of different runs.
     """
@@ -31,21 +31,21 @@ def piece_folders(folder: Path) -> list[Path]:
     if not jobs:
         if not (folder / "stats.json").is_file():
             raise FileNotFoundError(
-                f"{folder} has no stats.json and no pieces 1, 2 ...: run stage 6 (steps.decode_asr)"
+                f"{folder} has no stats.json and no pieces 1, 2 ...: run the stage before this one, which writes them"
             )
         return [folder]
     first = jobs[min(jobs)]
     wanted = _stats(first)["num_jobs"]
     missing = [job for job in range(1, wanted + 1) if job not in jobs]
     if missing:
-        raise ValueError(f"{folder}: of {wanted} jobs {missing} left nothing; their logs say why. Run stage 6 again")
+        raise ValueError(f"{folder}: of {wanted} jobs {missing} left nothing; their logs say why. Run their stage again")
     surplus = sorted(job for job in jobs if job > wanted)
     if surplus:
         logging.warning("%s: pieces %s are of an earlier run with more jobs; left out", folder, surplus)
     folders = [jobs[job] for job in range(1, wanted + 1)]
     for piece in folders:
         if _stats(piece)["num_jobs"] != wanted:
-            raise ValueError(f"{piece} is of a run with another number of jobs than {first}: decode again with --force")
+            raise ValueError(f"{piece} is of a run with another number of jobs than {first}: run their stage again with --force")
     return folders
 
 
@@ -120,7 +120,7 @@ def _some(ids: Iterable[str]) -> str:
 def _stats(piece: Path) -> dict[str, Any]:
     file = piece / "stats.json"
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist: that job did not finish. Run stage 6 (steps.decode_asr) again")
+        raise FileNotFoundError(f"{file} does not exist: that job did not finish. Run its stage again")
     return json.loads(file.read_text(encoding="utf-8"))
 
 
