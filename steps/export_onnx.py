@@ -106,15 +106,17 @@ def _export_streaming(args: argparse.Namespace) -> None:
 
     model, config = load_enhancer(args.checkpoint, torch.device("cpu"))
     rate, architecture = config.mixtures.sampling_rate, config.model.architecture
-    if not can_stream(model):
-        logging.warning(
-            "%s: %s has no streaming form: %s is not written", args.checkpoint, architecture, args.streaming
-        )
+    on_spectra = isinstance(model, CausalStftNetwork)
+    reason = "" if can_stream(model) else f"{architecture} has no streaming form"
+    if on_spectra and 2 * model.stft.hop != model.stft.n_fft:
+        reason = f"sherpa-onnx streams hops of half a window alone, not {model.stft.hop} of {model.stft.n_fft}"
+    if reason:
+        logging.warning("%s: %s: %s is not written", args.checkpoint, reason, args.streaming)
         return
     with provenance.make(args.streaming, {}, [args.checkpoint]) as out:
         if out is None:
             return
-        if isinstance(model, CausalStftNetwork):
+        if on_spectra:
             from steps.export.sherpa_enhancement import export_sherpa
 
             found = export_sherpa(model, out, rate, architecture)

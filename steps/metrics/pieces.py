@@ -38,14 +38,18 @@ def piece_folders(folder: Path) -> list[Path]:
     wanted = _stats(first)["num_jobs"]
     missing = [job for job in range(1, wanted + 1) if job not in jobs]
     if missing:
-        raise ValueError(f"{folder}: of {wanted} jobs {missing} left nothing; their logs say why. Run their stage again")
+        raise ValueError(
+            f"{folder}: of {wanted} jobs {missing} left nothing; their logs say why. Run their stage again"
+        )
     surplus = sorted(job for job in jobs if job > wanted)
     if surplus:
         logging.warning("%s: pieces %s are of an earlier run with more jobs; left out", folder, surplus)
     folders = [jobs[job] for job in range(1, wanted + 1)]
     for piece in folders:
         if _stats(piece)["num_jobs"] != wanted:
-            raise ValueError(f"{piece} is of a run with another number of jobs than {first}: run their stage again with --force")
+            raise ValueError(
+                f"{piece} is of a run with another number of jobs than {first}: run their stage again with --force"
+            )
     return folders
 
 

@@ -209,6 +209,13 @@ def test_what_cannot_stream_is_said_and_the_rest_written(tmp_path, caplog):
     assert "demucs has no streaming form" in caplog.text
 
 
+def test_hops_that_sherpa_cannot_stream_do_not_stop_the_rest(tmp_path, caplog):
+    exported_by_the_verb(tmp_path, "nsnet2", {"n_fft": 64, "hop": 16, "hid_size": 8, "fc_size": 8})
+    assert (tmp_path / "model.onnx").exists()
+    assert not (tmp_path / "streaming.onnx").exists()
+    assert "hops of half a window alone, not 16 of 64" in caplog.text
+
+
 def test_8_bits_of_a_stream_without_the_stream(tmp_path, capsys):
     with pytest.raises(SystemExit):
         export_onnx.main(["--checkpoint", "x.pt", "--out", "x.onnx", "--streaming-int8", "q.onnx"])
