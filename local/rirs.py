@@ -34,8 +34,9 @@ def prepare(
 ) -> None:
     """See `local.noise.prepare`. Raises FileNotFoundError when a part of RIRS_NOISES is missing."""
     root = find_root(corpus_dir)
-    if not any((root / name).is_dir() for name in (*PARTS.values(), NOISES)) and noise.find_audio(root):
-        noise.prepare(root, out_dir, on_bad_data, num_jobs, "rir")
+    published = noises or any((root / name).is_dir() for name in (*PARTS.values(), NOISES))
+    if not published and (own := noise.find_audio(root)):
+        noise.prepare(root, out_dir, on_bad_data, num_jobs, "rir", own)
         return
     wanted = [PARTS[part] for part in parts] + [NOISES] * noises
     missing = [name for name in wanted if not (root / name).is_dir()]

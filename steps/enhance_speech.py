@@ -15,12 +15,10 @@ An argument with `=` overrides the configuration in the checkpoint.
 
 import argparse
 import json
-import logging
 import sys
 from pathlib import Path
-from typing import Any
 
-from utils import atomic, cli, provenance
+from utils import cli, provenance
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -70,20 +68,11 @@ def _pipe(args: argparse.Namespace, overrides: list[str]) -> None:
 
 def _enhance(args: argparse.Namespace, paths: list[Path], overrides: list[str], out: Path) -> None:
     from steps.inference import enhancement, long_audio  # torch: not needed to find that all is done
-    from steps.inference.shares import of_job
 
-    shared = of_job(long_audio.find_sounds(paths), args.job, args.num_jobs)
-    checked = [long_audio.check_sound(file) for file in shared]  # all, before hours are spent on the first
-    enhancer = enhancement.Enhancement(args.checkpoint, args.device, overrides)
-    for sound in checked:
-        enhancer.run(sound, out, args.subtype)
-    stats: dict[str, Any] = {"job": args.job, "num_jobs": args.num_jobs, **enhancer.stats()}
-    atomic.write_json(out / "stats.json", stats)
-    logging.info(
-        "%s: %d files, %.0f s of audio; real-time factor %.4f (%s), %.2f GB of memory",
-        *(args.out, len(checked), stats["audio_seconds"], stats["rtf"], stats["device"]),
-        stats["peak_memory"]["host"] / 1e9,
-    )
+    def load() -> enhancement.Enhancement:
+        return enhancement.Enhancement(args.checkpoint, args.device, overrides)
+
+    long_audio.convert_share(load, paths, out, args.out, args.subtype, args.job, args.num_jobs)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -50,9 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         with provenance.make(args.int8, {}, [args.out, args.mixtures]) as out:
             if out is not None:
                 _export_int8(args, out)
-    if args.streaming:
-        _export_streaming(args)
-    if args.streaming_int8 and args.streaming.exists():
+    if args.streaming and _export_streaming(args) and args.streaming_int8:
         with provenance.make(args.streaming_int8, {}, [args.streaming]) as out:
             if out is not None:
                 _export_streaming_int8(args, out)
@@ -96,7 +94,8 @@ def _export_int8(args: argparse.Namespace, out: Path) -> None:
     logging.info("%s: %.1f MB; SI-SDR %.1f dB against float32, median", args.int8, size, value)
 
 
-def _export_streaming(args: argparse.Namespace) -> None:
+def _export_streaming(args: argparse.Namespace) -> bool:
+    """Whether there is a streaming form of the network, which is written then."""
     import torch
 
     from steps.models.demucs import Demucs
@@ -112,10 +111,12 @@ def _export_streaming(args: argparse.Namespace) -> None:
         reason = f"sherpa-onnx streams hops of half a window alone, not {model.stft.hop} of {model.stft.n_fft}"
     if reason:
         logging.warning("%s: %s: %s is not written", args.checkpoint, reason, args.streaming)
-        return
+        return False
+    if args.streaming_int8 and not on_spectra:
+        raise ValueError(f"--streaming-int8 is of networks on spectra; leave it out for {architecture}")
     with provenance.make(args.streaming, {}, [args.checkpoint]) as out:
         if out is None:
-            return
+            return True
         if on_spectra:
             from steps.export.sherpa_enhancement import export_sherpa
 
@@ -126,6 +127,7 @@ def _export_streaming(args: argparse.Namespace) -> None:
             assert isinstance(model, Demucs), "the one other network with a streamer"
             found = export_streaming_demucs(model, out, rate)
         _say(args.streaming, out, found)
+    return True
 
 
 def _export_streaming_int8(args: argparse.Namespace, out: Path) -> None:

@@ -13,11 +13,9 @@ argument with `=` overrides the configuration in the checkpoint.
 """
 
 import argparse
-import logging
 from pathlib import Path
-from typing import Any
 
-from utils import atomic, cli, provenance
+from utils import cli, provenance
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -44,23 +42,14 @@ def main(argv: list[str] | None = None) -> None:
 
 def _separate(args: argparse.Namespace, paths: list[Path], overrides: list[str], out: Path) -> None:
     from steps.inference import long_audio, separation  # torch: not needed to find that all is done
-    from steps.inference.shares import of_job
 
-    files = of_job(long_audio.find_sounds(paths), args.job, args.num_jobs)
-    sounds = [long_audio.check_sound(file) for file in files]  # all, before hours are spent on the first
-    planned = separation.PlannedVoices(args.plan, args.enrolments) if args.plan else None
-    separator = separation.Separation(
-        args.checkpoint, args.device, overrides, args.enrolment, args.speaker_model, planned
-    )
-    for sound in sounds:
-        separator.run(sound, out, args.subtype)
-    stats: dict[str, Any] = {"job": args.job, "num_jobs": args.num_jobs, **separator.stats()}
-    atomic.write_json(out / "stats.json", stats)
-    logging.info(
-        "%s: %d files, %.0f s of audio; real-time factor %.4f (%s), %.2f GB of memory",
-        *(args.out, len(sounds), stats["audio_seconds"], stats["rtf"], stats["device"]),
-        stats["peak_memory"]["host"] / 1e9,
-    )
+    def load() -> separation.Separation:
+        planned = separation.PlannedVoices(args.plan, args.enrolments) if args.plan else None
+        return separation.Separation(
+            args.checkpoint, args.device, overrides, args.enrolment, args.speaker_model, planned
+        )
+
+    long_audio.convert_share(load, paths, out, args.out, args.subtype, args.job, args.num_jobs)
 
 
 def _parser() -> argparse.ArgumentParser:

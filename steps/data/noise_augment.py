@@ -32,9 +32,9 @@ class NoiseAugmenter:
 
         `other` draws another noise of any length, or None where it finds none.
         """
-        power = float(np.mean(np.square(noise[:samples]))) if len(noise) else 0.0
-        if self.idle or power == 0.0:
+        if self.idle or not noise[:samples].any():
             return noise
+        power = float(np.mean(np.square(noise[:samples])))
         speed = rng.choice(self.speeds)
         changed = noise[: round(samples * speed)]
         if rng.random() < self.layers and (second := other()) is not None:

@@ -82,6 +82,17 @@ def agreement(model: nn.Module, file: Path, cases: Iterable[Mapping[str, Tensor]
     return Agreement(float(np.min(cosines)), float(np.max(differences)))  # both are NaN where one of them is
 
 
+def compared(expected: np.ndarray, found: np.ndarray, file: Path) -> Agreement:
+    """What a network gives, and its streaming graph, both (N, T). Raises ValueError naming `file` where they differ."""
+    agreed = Agreement(*_compared(expected, found))
+    if not agreed.holds():
+        raise ValueError(
+            f"{file}: the streaming graph does not compute what the network does: cosine {agreed.cosine:.6f}, "
+            f"difference {agreed.relative:.2g} of the largest value (nan: not finite); do not use it"
+        )
+    return agreed
+
+
 def open_graph(file: Path) -> onnxruntime.InferenceSession:
     """A session on the CPU, with as many threads as torch has."""
     options = onnxruntime.SessionOptions()

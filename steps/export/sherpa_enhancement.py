@@ -18,7 +18,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from steps.export.graph import Agreement, export_graph, open_graph
+from steps.export.graph import Agreement, compared, export_graph, open_graph
 from steps.models.fingerprint import weights_hash
 from steps.models.stft import Stft
 from steps.models.streaming_stft import CausalStftNetwork
@@ -67,15 +67,7 @@ def export_sherpa(model: CausalStftNetwork, out: Path, sampling_rate: int, archi
     wave = _noise(20 * model.stft.hop + 11)
     with torch.no_grad():
         expected = model(torch.from_numpy(wave))[:, 0].numpy()
-    given = SherpaGraph(out)(wave)
-    cosine = (expected * given).sum() / np.linalg.norm(expected) / np.linalg.norm(given)
-    found = Agreement(float(cosine), float(np.abs(expected - given).max() / np.abs(expected).max()))
-    if not found.holds():
-        raise ValueError(
-            f"{out}: the graph does not compute what the network does: cosine {found.cosine:.6f}, difference "
-            f"{found.relative:.2g} of the largest value (nan: not finite); do not use it"
-        )
-    return found
+    return compared(expected, SherpaGraph(out)(wave), out)
 
 
 def export_sherpa_int8(graph: Path, out: Path) -> float:

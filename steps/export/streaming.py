@@ -14,7 +14,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from steps.export.graph import Agreement, export_graph, open_graph
+from steps.export.graph import Agreement, compared, export_graph, open_graph
 from steps.models.demucs import Demucs
 from steps.models.streaming_demucs import ENDLESS, lag, start, step, waiting
 
@@ -59,15 +59,7 @@ def export_streaming_demucs(model: Demucs, out: Path, sampling_rate: int, hops: 
     wave = torch.randn(1, 5 * model.geometry.span // model.geometry.resample + 11)
     with torch.no_grad():
         expected = model(wave)[:, 0].numpy()
-    given = StreamingGraph(out)(wave.numpy())
-    cosine = (expected * given).sum() / np.linalg.norm(expected) / np.linalg.norm(given)
-    found = Agreement(float(cosine), float(np.abs(expected - given).max() / np.abs(expected).max()))
-    if not found.holds():
-        raise ValueError(
-            f"{out}: the streaming graph does not compute what the network does: cosine {found.cosine:.6f}, "
-            f"difference {found.relative:.2g} of the largest value; do not use it"
-        )
-    return found
+    return compared(expected, StreamingGraph(out)(wave.numpy()), out)
 
 
 def metadata(model: Demucs, sampling_rate: int, hops: int) -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import soundfile
@@ -21,6 +21,7 @@ from torchaudio.transforms import Resample
 
 from steps.inference.cost import Stopwatch, peak_memory
 from steps.inference.device import device_name
+from steps.inference.shares import of_job
 from steps.inference.wav import new_wav
 from utils import atomic
 
@@ -250,6 +251,39 @@ def _rewrite(source: Path, target: Path, factor: float, subtype: str) -> None:
     with soundfile.SoundFile(source) as file, new_wav(target, file.samplerate, file.frames, subtype) as scaled:
         while len(block := file.read(BLOCK, dtype="float64")):
             scaled.write(block * factor)
+
+
+class Converter(Protocol):
+    """A model that turns sounds into files, and knows what that cost."""
+
+    def run(self, sound: Sound, folder: Path, subtype: str) -> None:
+        """Writes what it makes of `sound` into `folder`, as `convert` does."""
+        ...
+
+    def stats(self) -> dict[str, Any]:
+        """JSON-able: `conversion_stats` and what else is to be known."""
+        ...
+
+
+def convert_share(
+    load: Callable[[], Converter], paths: Sequence[Path], out: Path, name: Path, subtype: str, job: int, num_jobs: int
+) -> None:
+    """Converts a job's share of the sounds in `paths` and writes out/stats.json; the log calls the place `name`.
+
+    All of them are read before the model is loaded. Raises what `find_sounds` and `check_sound` raise.
+    """
+    files = of_job(find_sounds(paths), job, num_jobs)
+    sounds = [check_sound(file) for file in files]  # all, before hours are spent on the first
+    converter = load()
+    for sound in sounds:
+        converter.run(sound, out, subtype)
+    stats = {"job": job, "num_jobs": num_jobs, **converter.stats()}
+    atomic.write_json(out / "stats.json", stats)
+    logging.info(
+        "%s: %d files, %.0f s of audio; real-time factor %.4f (%s), %.2f GB of memory",
+        *(name, len(sounds), stats["audio_seconds"], stats["rtf"], stats["device"]),
+        stats["peak_memory"]["host"] / 1e9,
+    )
 
 
 def conversion_stats(model: torch.nn.Module, device: torch.device, watch: Stopwatch, seconds: float) -> dict[str, Any]:

@@ -64,6 +64,8 @@ def test_any_folder_of_responses(tmp_path: Path, audio) -> None:
         audio(tmp_path / "my rooms" / name, 0.5 * np.eye(1, 800, 5)[0])
     rirs.main(["--corpus-dir", str(tmp_path / "my rooms"), "--out-dir", str(tmp_path / "data")])
     assert sorted(load(tmp_path / "data")) == ["rir-hall-noise_lab", "rir-kitchen"]
+    with pytest.raises(FileNotFoundError, match="has no simulated_rirs"):  # these are of RIRS_NOISES alone
+        rirs.prepare(tmp_path / "my rooms", tmp_path / "other", noises=True)
     (tmp_path / "nothing").mkdir()
     with pytest.raises(FileNotFoundError, match="has no simulated_rirs"):
         rirs.prepare(tmp_path / "nothing", tmp_path / "other")

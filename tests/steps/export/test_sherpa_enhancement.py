@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from steps import export_onnx
+from steps.export.graph import compared
 from steps.export.sherpa_enhancement import (
     SherpaGraph,
     SherpaStep,
@@ -200,6 +201,19 @@ def test_the_verb_writes_the_step_of_demucs(tmp_path):
     exported_by_the_verb(tmp_path, "demucs", {"hidden": 2, "depth": 2, "resample": 1})
     properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "streaming.onnx").metadata_props}
     assert properties["model_type"] == "demucs_streaming"
+
+
+def test_the_step_of_demucs_in_8_bits_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--streaming-int8 is of networks on spectra; leave it out for demucs"):
+        exported_by_the_verb(tmp_path, "demucs", {"hidden": 2, "depth": 2, "resample": 1}, "--streaming-int8", "q.onnx")
+    assert not (tmp_path / "q.onnx").exists()
+
+
+def test_a_graph_that_differs_is_refused(tmp_path):
+    wave = np.ones((1, 50), np.float32)
+    with pytest.raises(ValueError, match=r"step\.onnx: the streaming graph does not compute what the network does"):
+        compared(wave, -wave, tmp_path / "step.onnx")
+    assert compared(wave, wave, tmp_path / "step.onnx").holds()
 
 
 def test_what_cannot_stream_is_said_and_the_rest_written(tmp_path, caplog):
