@@ -1,10 +1,13 @@
 """Recipes are run as a user runs them, in a copy of the tree's scripts that shares no data with it."""
 
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,3 +54,47 @@ def run(house: Path) -> Run:
 def recipe(house: Path) -> Path:
     """The directory that the recipe runs in."""
     return house / "egs/aishell/asr"
+
+
+SMALL_WORDS = ("--corpus", "mini", "--corpus-conf", "conf/ci_corpus.yaml", "--conf", "conf/ci.yaml")
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """A recipe run as a whole on a small mini corpus: its `folder`, its run's, and what was `printed`."""
+
+    folder: Path
+    printed: str
+    again: Callable[[], subprocess.CompletedProcess[str]]
+
+    @property
+    def exp(self) -> Path:
+        """exp/mini_ci."""
+        return self.folder / "exp/mini_ci"
+
+    def results(self) -> dict[str, Any]:
+        """results.json."""
+        return json.loads((self.exp / "results.json").read_text())
+
+    def check_that_a_second_run_has_nothing_to_do(self) -> None:
+        """All stages are done, and the results stay as they are."""
+        before = (self.exp / "results.json").read_bytes()
+        done = self.again()
+        assert done.returncode == 0
+        assert "done before" in done.stdout or "skip" in done.stdout
+        assert (self.exp / "results.json").read_bytes() == before
+
+
+@pytest.fixture(scope="session")
+def run_small(house: Path, run: Run) -> Callable[[str, str, str], SmallRun]:
+    """A function that writes the YAMLs of an experiment and of a corpus into a recipe, and runs it from end to end."""
+
+    def start(of: str, conf: str, corpus: str) -> SmallRun:
+        folder = house / "egs" / of
+        (folder / "conf/ci.yaml").write_text(conf)
+        (folder / "conf/ci_corpus.yaml").write_text(corpus)
+        done = run(*SMALL_WORDS, of=of, timeout=900)
+        assert done.returncode == 0, done.stdout[-4000:]
+        return SmallRun(folder, done.stdout, lambda: run(*SMALL_WORDS, of=of, timeout=60))
+
+    return start

@@ -1,6 +1,5 @@
 """egs/aishell_noisy/enhancement from data to report, as a user meets it, on a smaller corpus than the README's."""
 
-import json
 import subprocess
 import sys
 
@@ -33,61 +32,39 @@ training: {epochs: 6, lr: 4.0e-3, warmup_steps: 20, log_every: 20, save_every: 6
 average: {last_epochs: [1, 2]}
 score: {resamples: 200}
 """
-WORDS = ("--corpus", "mini", "--corpus-conf", "conf/ci_corpus.yaml", "--conf", "conf/ci.yaml")
 
 
 @pytest.fixture(scope="module")
-def recipe_folder(house):
-    """The recipe's directory, with the YAMLs of these tests."""
-    recipe = house / "egs" / OF
-    (recipe / "conf/ci.yaml").write_text(CONF)
-    (recipe / "conf/ci_corpus.yaml").write_text(CORPUS)
-    return recipe
+def done(run_small):
+    """The whole recipe, run."""
+    return run_small(OF, CONF, CORPUS)
 
 
 @pytest.fixture(scope="module")
-def first_run(run, recipe_folder):
-    """What the whole recipe prints."""
-    done = run(*WORDS, of=OF, timeout=900)
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def exp(first_run, recipe_folder):
-    """The run's directory."""
-    return recipe_folder / "exp/mini_ci"
-
-
-@pytest.fixture(scope="module")
-def mixtures(first_run, recipe_folder):
+def mixtures(done):
     """The noisy recordings of the test set, sorted."""
-    found = sorted((recipe_folder / "data/mini/mixtures_noisy_test/mix").glob("*.flac"))
+    found = sorted((done.folder / "data/mini/mixtures_noisy_test/mix").glob("*.flac"))
     assert len(found) == 8
     return found
 
 
-def test_from_data_to_report(first_run, exp):
-    found = json.loads((exp / "results.json").read_text())
+def test_from_data_to_report(done):
+    found = done.results()
     assert found["task"] == "enhancement"
     (system,) = found["systems"]
     assert system["metrics"]["si_sdri"]["low"] > 1.0  # it learns, in seconds, on voices and noises it never heard
     assert system["metrics"]["stoi"]["value"] > 0.5
-    assert "no speaker, utterance, noise recording or room is in two splits" in first_run
+    assert "no speaker, utterance, noise recording or room is in two splits" in done.printed
     for name in ("model.onnx", "model.int8.onnx", "model.streaming.onnx", "report.html", "audit.json"):
-        assert (exp / name).stat().st_size > 100
+        assert (done.exp / name).stat().st_size > 100
 
 
-def test_a_second_run_has_nothing_to_do(first_run, run, exp):
-    before = (exp / "results.json").read_bytes()
-    done = run(*WORDS, of=OF, timeout=60)
-    assert done.returncode == 0
-    assert "done before" in done.stdout or "skip" in done.stdout
-    assert (exp / "results.json").read_bytes() == before
+def test_a_second_run_has_nothing_to_do(done):
+    done.check_that_a_second_run_has_nothing_to_do()
 
 
-def test_a_pipe_gives_what_a_file_gives(house, exp, mixtures, tmp_path):
-    command = [sys.executable, "-m", "steps.enhance_speech", "--checkpoint", str(exp / "checkpoints/averaged.pt")]
+def test_a_pipe_gives_what_a_file_gives(house, done, mixtures, tmp_path):
+    command = [sys.executable, "-m", "steps.enhance_speech", "--checkpoint", str(done.exp / "checkpoints/averaged.pt")]
     subprocess.run([*command, "--out", str(tmp_path / "out"), str(mixtures[0])], cwd=house, check=True)
     whole, rate = soundfile.read(tmp_path / f"out/{mixtures[0].stem}.wav")
     pcm = np.round(soundfile.read(mixtures[0])[0] * 32768).clip(-32768, 32767).astype("<i2")
@@ -99,13 +76,13 @@ def test_a_pipe_gives_what_a_file_gives(house, exp, mixtures, tmp_path):
     np.testing.assert_allclose(heard, whole, atol=2e-3)  # samples of 16 bits went in and came out
 
 
-def test_sherpa_onnx_streams_the_exported_model(exp, house, mixtures, tmp_path):
+def test_sherpa_onnx_streams_the_exported_model(done, house, mixtures, tmp_path):
     sherpa_onnx = pytest.importorskip("sherpa_onnx")
-    words = ["--model", str(exp / "model.onnx"), "--out", str(tmp_path / "out"), str(mixtures[0])]
+    words = ["--model", str(done.exp / "model.onnx"), "--out", str(tmp_path / "out"), str(mixtures[0])]
     subprocess.run([sys.executable, "-m", "steps.run_onnx", *words], cwd=house, check=True)
     (file,) = (tmp_path / "out").iterdir()
     whole = soundfile.read(file)[0]
-    network = sherpa_onnx.OfflineSpeechDenoiserGtcrnModelConfig(model=str(exp / "model.streaming.onnx"))
+    network = sherpa_onnx.OfflineSpeechDenoiserGtcrnModelConfig(model=str(done.exp / "model.streaming.onnx"))
     config = sherpa_onnx.OnlineSpeechDenoiserConfig(model=sherpa_onnx.OfflineSpeechDenoiserModelConfig(gtcrn=network))
     denoiser = sherpa_onnx.OnlineSpeechDenoiser(config)
     wave, rate = soundfile.read(mixtures[0], dtype="float32")

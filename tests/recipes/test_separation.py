@@ -34,49 +34,31 @@ score: {resamples: 200}
 
 
 @pytest.fixture(scope="module")
-def recipe_folder(house):
-    """The recipe's directory, with the YAMLs of these tests."""
-    recipe = house / "egs" / OF
-    (recipe / "conf/ci.yaml").write_text(CONF)
-    (recipe / "conf/ci_corpus.yaml").write_text(CORPUS)
-    return recipe
+def done(run_small):
+    """The whole recipe, run."""
+    return run_small(OF, CONF, CORPUS)
 
 
-WORDS = ("--corpus", "mini", "--corpus-conf", "conf/ci_corpus.yaml", "--conf", "conf/ci.yaml")
-
-
-@pytest.fixture(scope="module")
-def first_run(run, recipe_folder):
-    """What the whole recipe prints."""
-    done = run(*WORDS, of=OF, timeout=900)
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
-
-
-def results(recipe_folder):
-    return json.loads((recipe_folder / "exp/mini_ci/results.json").read_text())
-
-
-def test_from_data_to_report(first_run, recipe_folder):
-    found = results(recipe_folder)
+def test_from_data_to_report(done):
+    found = done.results()
     assert found["task"] == "separation"
     full, partial = found["systems"]
     assert [system["name"] for system in (full, partial)] == ["full", "partial"]
     assert full["metrics"]["si_sdri"]["value"] > 0.5  # it learns, in seconds
     assert full["metrics"]["si_sdri"]["low"] < full["metrics"]["si_sdri"]["high"]
-    assert "no speaker, utterance, noise recording or room is in two splits" in first_run
+    assert "no speaker, utterance, noise recording or room is in two splits" in done.printed
     for name in ("model.onnx", "model.int8.onnx", "report.html", "audit.json"):
-        assert (recipe_folder / "exp/mini_ci" / name).stat().st_size > 100
-    epochs = [json.loads(line) for line in (recipe_folder / "exp/mini_ci/metrics.jsonl").read_text().splitlines()]
+        assert (done.exp / name).stat().st_size > 100
+    epochs = [json.loads(line) for line in (done.exp / "metrics.jsonl").read_text().splitlines()]
     assert any("pit_switch_rate" in line for line in epochs)
 
 
-def test_outputs_add_up_to_their_mixture(first_run, recipe_folder):
+def test_outputs_add_up_to_their_mixture(done):
     for kind in ("full", "partial"):
-        mixtures = sorted((recipe_folder / f"data/mini/mixtures_{kind}_test/mix").glob("*.flac"))
+        mixtures = sorted((done.folder / f"data/mini/mixtures_{kind}_test/mix").glob("*.flac"))
         for file in mixtures:
             wave, rate = soundfile.read(file)
-            outputs = sorted((recipe_folder / f"exp/mini_ci/estimates_{kind}_test").glob(f"*/{file.stem}_*.wav"))
+            outputs = sorted((done.exp / f"estimates_{kind}_test").glob(f"*/{file.stem}_*.wav"))
             waves = [soundfile.read(output) for output in outputs]
             assert len(waves) == 2 and {r for _, r in waves} == {rate}
             assert all(len(one) == len(wave) for one, _ in waves)
@@ -84,17 +66,13 @@ def test_outputs_add_up_to_their_mixture(first_run, recipe_folder):
             assert np.mean(rest**2) < 0.9 * np.mean(wave**2)
 
 
-def test_a_second_run_has_nothing_to_do(first_run, run, recipe_folder):
-    before = (recipe_folder / "exp/mini_ci/results.json").read_bytes()
-    done = run(*WORDS, of=OF, timeout=60)
-    assert done.returncode == 0
-    assert "done before" in done.stdout or "skip" in done.stdout
-    assert (recipe_folder / "exp/mini_ci/results.json").read_bytes() == before
+def test_a_second_run_has_nothing_to_do(done):
+    done.check_that_a_second_run_has_nothing_to_do()
 
 
-def test_the_exported_model_separates_a_file(first_run, house, recipe_folder, tmp_path):
-    file = sorted((recipe_folder / "data/mini/mixtures_full_test/mix").glob("*.flac"))[0]
-    command = [sys.executable, "-m", "steps.run_onnx", "--model", str(recipe_folder / "exp/mini_ci/model.onnx")]
+def test_the_exported_model_separates_a_file(done, house, tmp_path):
+    file = sorted((done.folder / "data/mini/mixtures_full_test/mix").glob("*.flac"))[0]
+    command = [sys.executable, "-m", "steps.run_onnx", "--model", str(done.exp / "model.onnx")]
     subprocess.run([*command, "--out", str(tmp_path / "out"), str(file)], cwd=house, check=True)
     wave, rate = soundfile.read(file)
     for number in (1, 2):
